@@ -1,0 +1,73 @@
+# Everything a newcomer needs: `make demo`, `make test`. Each target does all its own set-up.
+SHELL := bash
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell env/find_python.sh 3.11 3.12 3.13)
+PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
+
+BUILD := env/build.sh pyproject.toml
+OUT := out
+
+.PHONY: help demo test env env-lava native clean
+
+help:
+	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
+	@echo "make test          all checks and tests"
+	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
+	@echo "make native        build the native operator library (needs a C++ compiler)"
+	@echo "make env-lava      build .venv-lava (Python 3.10: Lava-DL, Lava)"
+
+env: .venv/ready native
+env-lava: .venv-lava/ready
+
+# The native operator library, built into custom_ops/ where both environments find it. Without a compiler the function bodies
+# serve; in CI that is an error.
+native: .venv/ready
+	@if command -v $${CXX:-c++} >/dev/null; then \
+	    export PATH="$(CURDIR)/.venv/bin:$$PATH"; \
+	    .venv/bin/python -m cmake -S . -B build -G Ninja >build.log 2>&1 && .venv/bin/python -m cmake --build build >>build.log 2>&1 \
+	        || { cat build.log >&2; exit 2; }; \
+	elif [ -n "$(CI)" ]; then \
+	    echo "No C++ compiler found: install g++ or name one with CXX=..." >&2; exit 2; \
+	else \
+	    echo "No C++ compiler found: models will run without the native operator library, slower."; \
+	fi
+
+.venv/ready: $(BUILD) env/train.txt
+	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11, 3.12 or 3.13 found: install one, or name it with PYTHON=..." >&2; exit 2; }
+	env/build.sh train "$(PYTHON)" .venv
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv-lava/ready: $(BUILD) env/lava.txt
+	@[ -n "$(PYTHON_LAVA)" ] || { echo "No Python 3.10 found, and Lava-DL 0.6 runs on no other: install it, or name it with PYTHON_LAVA=..." >&2; exit 2; }
+	env/build.sh lava "$(PYTHON_LAVA)" .venv-lava
+	.venv-lava/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv-ort-%/ready: env/ort-%.txt env/build.sh
+	env/build.sh ort-$* "$(PYTHON)" .venv-ort-$*
+	touch $@
+
+# The main job on real data: train on the digits, export, convert, compare every spike.
+demo: env $(if $(LAVA),env-lava)
+	.venv/bin/python -m models.demo -out-dir $(OUT) $(if $(LAVA),-lava .venv-lava/bin/python)
+
+# In CI a missing Python 3.10 is an error; elsewhere the peers' tests are left out, and the last line says so.
+ifneq ($(PYTHON_LAVA)$(CI),)
+LAVA_ENV := .venv-lava/ready
+endif
+
+test: env .venv-ort-oldest/ready .venv-ort-newest/ready $(LAVA_ENV)
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m mypy
+	.venv/bin/python -m pytest tests --ignore=tests/lava
+ifdef LAVA_ENV
+	.venv-lava/bin/python -m pytest tests/lava tests/custom_ops tests/onnx2lava
+else
+	@echo "SKIPPED: no Python 3.10 on this machine, so nothing was compared with Lava-DL and Lava."
+endif
+
+clean:
+	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest build build.log custom_ops/*.so $(OUT)

@@ -1,0 +1,208 @@
+// Drives the kernels of every instruction set that this processor has against a plain oracle: random shapes, attributes and types, with
+// states at the ends of their range. Built with the sanitizers by tests/custom_ops/test_sanitizers.py: each tensor is an allocation of
+// its exact size, so that a kernel that reads or writes past it is caught.
+//
+//   check SECONDS [SEED]
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+
+#include "kernels/isa.h"
+#include "layer.h"
+
+namespace {
+
+using snn::Broadcast;
+using Shape = std::vector<std::int64_t>;
+using i32 = std::int32_t;
+using i64 = std::int64_t;
+
+class Random {
+ public:
+  explicit Random(unsigned seed) : engine_(seed) {}
+  i64 between(i64 low, i64 high) { return std::uniform_int_distribution<i64>(low, high)(engine_); }
+  bool coin() { return between(0, 1); }
+  template <class T>
+  T one_of(std::initializer_list<T> values) { return values.begin()[between(0, static_cast<i64>(values.size()) - 1)]; }
+
+  // Small numbers, numbers near the 24-bit limits, and the ends of int32.
+  i32 integer(i64 scale) {
+    if (between(0, 9) == 0)
+      return one_of<i32>({0, -1, 1 << 23, -(1 << 23), (1 << 23) - 1, 1 - (1 << 23), INT32_MAX, INT32_MIN});
+    return static_cast<i32>(between(-scale, scale));
+  }
+  i64 scale() { return one_of<i64>({4, 100, 5000, 1 << 17, 1 << 23, INT32_MAX}); }
+
+ private:
+  std::mt19937 engine_;
+};
+
+template <class T>
+using Array = std::unique_ptr<T[]>;
+
+template <class T, class Make>
+Array<T> filled(std::size_t count, Make make) {
+  Array<T> values(new T[count]);
+  for (std::size_t i = 0; i < count; ++i) values[i] = make();
+  return values;
+}
+
+i32 wrapped(i64 value) { return static_cast<i32>(static_cast<std::uint32_t>(static_cast<std::uint64_t>(value))); }
+
+struct Failure {
+  std::string what;
+};
+
+void expect(bool equal, const char* isa, const char* what) {
+  if (!equal) throw Failure{std::string(isa) + ": " + what + " differs"};
+}
+
+// Runs `layer` in two ranges that meet in the middle of a tile, as two threads would.
+template <class Layer>
+void run(const Layer& layer, Random& random) {
+  const std::size_t middle = layer.neurons ? random.between(0, layer.neurons) : 0;
+  layer.run(middle, layer.neurons);
+  layer.run(0, middle);
+}
+
+std::size_t bias_index(const Shape& bias, const Shape& target, std::size_t neuron) {
+  std::size_t index = 0, step = 1;
+  for (std::size_t axis = 0; axis < target.size(); ++axis) {
+    const std::size_t place = neuron % target[target.size() - 1 - axis];
+    neuron /= target[target.size() - 1 - axis];
+    if (axis >= bias.size()) continue;
+    const std::size_t size = bias[bias.size() - 1 - axis];
+    if (size > 1) index += place * step;
+    step *= size;
+  }
+  return index;
+}
+
+void check_cuba_lif(Random& random) {
+  Shape target;
+  for (i64 rank = random.between(1, 4); rank > 0; --rank) target.push_back(random.one_of<i64>({1, 2, 3, 5, 7, 17, 40}));
+  if (random.between(0, 19) == 0) target[0] = 0;
+  Shape bias_shape(target.end() - random.between(0, target.size()), target.end());
+  for (i64& size : bias_shape)
+    if (random.coin()) size = 1;
+  std::size_t neurons = 1, biases = 1;
+  for (const i64 size : target) neurons *= size;
+  for (const i64 size : bias_shape) biases *= size;
+  const std::size_t steps = random.between(0, 6);
+  const i64 scale = random.scale();
+
+  const bool x_is_float = random.coin(), bias_is_float = random.coin();
+  auto x_int = filled<i32>(steps * neurons, [&] { return random.integer(scale); });
+  auto x_float = filled<float>(steps * neurons, [&] {
+    const float off = random.one_of({0.0f, 0.0f, 0.5f, -0.5f, 0.25f});
+    return static_cast<float>(random.integer(std::min<i64>(scale, 1 << 24)) / 128) + off;
+  });
+  auto bias_int = filled<i32>(biases, [&] { return random.integer(scale); });
+  auto bias_float = filled<float>(biases, [&] { return static_cast<float>(random.integer(4096) / 256); });
+  auto initial_u = filled<i32>(neurons, [&] { return random.integer(INT32_MAX); });
+  auto initial_v = filled<i32>(neurons, [&] { return random.integer(1 << 23); });
+  auto s = filled<float>(steps * neurons, [] { return NAN; });
+  auto final_u = filled<i32>(neurons, [] { return 0; }), final_v = filled<i32>(neurons, [] { return 0; });
+
+  snn::CubaLIFLayer layer{};
+  layer.parameters = {static_cast<i32>(random.one_of<i64>({0, 4096, 1, random.between(0, 4096)})),
+                      static_cast<i32>(random.one_of<i64>({0, 4096, 4095, random.between(0, 4096)})),
+                      static_cast<i32>(random.one_of<i64>({0, 131071, random.between(0, 300)})) << 6};
+  layer.steps = steps, layer.neurons = neurons;
+  layer.x_is_float = x_is_float, layer.x = x_is_float ? static_cast<void*>(x_float.get()) : x_int.get();
+  layer.bias_is_float = bias_is_float, layer.bias_over_neurons = Broadcast(bias_shape, target);
+  if (random.coin()) layer.bias = bias_is_float ? static_cast<void*>(bias_float.get()) : bias_int.get();
+  layer.initial_u = random.coin() ? initial_u.get() : nullptr, layer.initial_v = random.coin() ? initial_v.get() : nullptr;
+  layer.s = s.get(), layer.final_u = final_u.get(), layer.final_v = final_v.get();
+
+  for (int index = 0; const snn::Kernels* kernels = snn::available_kernels(index); ++index) {
+    snn::use_isa(kernels->isa);
+    run(layer, random);
+    for (std::size_t n = 0; n < neurons; ++n) {
+      i32 u = layer.initial_u ? initial_u[n] : 0, v = layer.initial_v ? initial_v[n] : 0, bias = 0;
+      if (layer.bias) {
+        const std::size_t at = bias_index(bias_shape, target, n);
+        bias = wrapped((bias_is_float ? static_cast<i64>(bias_float[at]) : bias_int[at]) * 64);
+      }
+      for (std::size_t t = 0; t < steps; ++t) {
+        const std::size_t at = t * neurons + n;
+        const i64 a = x_is_float ? static_cast<i64>(std::nearbyint(static_cast<double>(x_float[at]))) : x_int[at];
+        i64 sum = wrapped(static_cast<i64>(u) * layer.parameters.u_keep / 4096 + wrapped(a * 64));
+        if (sum > 1 << 23) sum -= 1 << 24;
+        if (sum <= -(1 << 23)) sum += 1 << 24;
+        u = wrapped(sum);
+        sum = wrapped(static_cast<i64>(v) * layer.parameters.v_keep / 4096 + u + bias);
+        v = static_cast<i32>(std::min<i64>(std::max<i64>(sum, 1 - (1 << 23)), (1 << 23) - 1));
+        const bool fired = v > layer.parameters.threshold;
+        expect(s[at] == static_cast<float>(fired), kernels->isa, "CubaLIF's spike");
+        if (fired) v = 0;
+      }
+      expect(final_u[n] == u, kernels->isa, "CubaLIF's current");
+      expect(final_v[n] == v, kernels->isa, "CubaLIF's potential");
+    }
+  }
+}
+
+void check_float_neuron(Random& random) {
+  const std::size_t neurons = random.one_of<i64>({0, 1, 15, 16, 17, 511, 512, 513, random.between(1, 2000)});
+  const std::size_t steps = random.between(0, 6);
+  const float scale = random.one_of({1.0f, 3.0f, 1e30f});
+  const auto real = [&] { return scale * static_cast<float>(random.between(-1000, 1000)) / 700.0f; };
+  auto x = filled<float>(steps * neurons, [&] { return random.between(0, 99) ? real() : random.one_of({INFINITY, -INFINITY, NAN}); });
+  auto initial_v = filled<float>(neurons, real), s = filled<float>(steps * neurons, [] { return NAN; });
+  auto final_v = filled<float>(neurons, [] { return 0.0f; });
+
+  snn::FloatLayer layer{};
+  auto& p = layer.parameters;
+  p.charge = random.one_of({snn::Charge::integrate, snn::Charge::decayed_input, snn::Charge::plain_input});
+  p.divides = random.coin(), p.soft_reset = random.coin();
+  p.leak = p.divides ? random.one_of({1.0f, 1.7f, 100.0f}) : random.one_of({0.0f, 0.37f, 1.0f});
+  p.v_threshold = random.one_of({1.0f, 0.1f, -0.5f}), p.v_reset = p.soft_reset ? 0.0f : random.one_of({0.0f, -0.3f});
+  layer.steps = steps, layer.neurons = neurons, layer.x = x.get(), layer.s = s.get(), layer.final_v = final_v.get();
+  layer.initial_v = random.coin() ? initial_v.get() : nullptr;
+
+  for (int index = 0; const snn::Kernels* kernels = snn::available_kernels(index); ++index) {
+    snn::use_isa(kernels->isa);
+    run(layer, random);
+    for (std::size_t n = 0; n < neurons; ++n) {
+      float v = layer.initial_v ? initial_v[n] : p.v_reset;
+      for (std::size_t t = 0; t < steps; ++t) {
+        const float x_t = x[t * neurons + n];
+        const auto leak = [&](float y) { return p.divides ? y / p.leak : y * p.leak; };
+        const float h = p.charge == snn::Charge::integrate       ? v + x_t
+                        : p.charge == snn::Charge::decayed_input ? v + leak(x_t - (v - p.v_reset))
+                                                                 : v - leak(v - p.v_reset) + x_t;
+        const float spike = h >= p.v_threshold ? 1.0f : 0.0f;
+        expect(s[t * neurons + n] == spike, kernels->isa, "a float neuron's spike");
+        v = p.soft_reset ? h - spike * p.v_threshold : spike * p.v_reset + (1.0f - spike) * h;
+      }
+      expect(final_v[n] == v || (std::isnan(v) && std::isnan(final_v[n])), kernels->isa, "a float neuron's potential");
+    }
+  }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  const double seconds = count > 1 ? std::atof(arguments[1]) : 5;
+  const unsigned seed = count > 2 ? std::atoi(arguments[2]) : 0;
+  const auto start = std::chrono::steady_clock::now();
+  unsigned round = 0;
+  try {
+    for (; std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < seconds; ++round) {
+      Random random(seed + round);
+      check_cuba_lif(random);
+      check_float_neuron(random);
+    }
+  } catch (const Failure& failure) {
+    std::printf("seed %u: %s\n", seed + round, failure.what.c_str());
+    return 1;
+  }
+  std::printf("%u rounds on", round);
+  for (int index = 0; const snn::Kernels* kernels = snn::available_kernels(index); ++index) std::printf(" %s", kernels->isa);
+  std::printf(": no difference\n");
+}

@@ -1,0 +1,21 @@
+// What libsnn_ops exports.
+#include "kernels/isa.h"
+#include "neurons_cpu.h"
+
+#define SNN_EXPORT extern "C" __attribute__((visibility("default")))
+
+// Called by onnxruntime when the library is registered with a session's options.
+SNN_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const snn::ort::ApiBase* base) {
+  const OrtApi* table = base->GetApi(snn::ort::api_version);
+  if (!table) return nullptr;  // an onnxruntime before 1.20: nothing is registered, and the function bodies serve
+  return snn::register_operators(options, snn::Api(table), snn::cpu_operators());
+}
+
+// The name of instruction set number `index` of those that this processor has, best first; null behind the last.
+SNN_EXPORT const char* snn_ops_isa(int index) {
+  const snn::Kernels* kernels = snn::available_kernels(index);
+  return kernels ? kernels->isa : nullptr;
+}
+
+// Use that instruction set from now on, in every session; 0 where this processor does not have it.
+SNN_EXPORT int snn_ops_use_isa(const char* isa) { return snn::use_isa(isa); }

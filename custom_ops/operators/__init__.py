@@ -1,0 +1,11 @@
+"""The operators of the domain ``snn``, one file each; a new operator is one file and one line in ``OPERATORS``."""
+
+from .cuba_lif import CUBA_LIF
+from .definition import DOMAIN, OPSET, VERSION, Attribute, Form, Operator, Value
+from .if_ import IF
+from .lif import LIF
+
+__all__ = ["CUBA_LIF", "DOMAIN", "IF", "LIF", "OPERATORS", "OPSET", "VERSION", "Attribute", "Form", "Operator", "Value"]
+
+OPERATORS: dict[str, Operator] = {operator.name: operator for operator in (CUBA_LIF, IF, LIF)}
+"""Every operator by its name."""

@@ -1,0 +1,1 @@
+"""The reference network, its data and its trainer."""

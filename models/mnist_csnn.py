@@ -1,0 +1,53 @@
+"""The reference network: a convolutional spiking network for small grey images, every synapse in a BlockContainer."""
+
+import torch
+from spikingjelly.activation_based import neuron, surrogate
+from torch import nn
+
+from sj2onnx import BlockContainer
+
+__all__ = ["MNISTNet", "digits", "mnist"]
+
+
+class MNISTNet(nn.Module):
+    """Four convolutions, of which every second halves the image, and two linear layers; IF neurons, no biases.
+
+    Args:
+        channels: channels of every convolution.
+        image_size: height and width of the image, a multiple of 4.
+    """
+
+    def __init__(self, channels: int = 16, image_size: int = 28) -> None:
+        super().__init__()
+        self.conv_fc = nn.Sequential(
+            _block(nn.Conv2d(1, channels, kernel_size=3, padding=1, bias=False)),
+            _block(nn.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False)),
+            _block(nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)),
+            _block(nn.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False)),
+            BlockContainer(nn.Flatten(), None),
+            _block(nn.Linear(channels * (image_size // 4) ** 2, 128, bias=False)),
+            _block(nn.Linear(128, 10, bias=False)),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Spikes ``[T, N, 1, H, W]`` → spikes of the ten classes ``[T, N, 10]``."""
+        spikes: torch.Tensor = self.conv_fc(x)
+        return spikes
+
+
+def _block(synapse: nn.Conv2d | nn.Linear) -> BlockContainer:
+    # With torch's own initial weights fewer neurons reach their threshold from layer to layer, and none at the end; three times
+    # that keeps the rates up.
+    with torch.no_grad():
+        synapse.weight *= 3
+    return BlockContainer(synapse, neuron.IFNode(surrogate_function=surrogate.ATan(), detach_reset=True))
+
+
+def mnist() -> MNISTNet:
+    """The network for MNIST: 28 × 28 pixels, 16 channels."""
+    return MNISTNet(channels=16, image_size=28)
+
+
+def digits() -> MNISTNet:
+    """The network for scikit-learn's bundled digits: 8 × 8 pixels, 16 channels."""
+    return MNISTNet(channels=16, image_size=8)

@@ -1,0 +1,174 @@
+"""The command ``onnx2lava``."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from custom_ops.errors import BridgeError
+from custom_ops.model_file import write_model
+from custom_ops.trace import read_array, read_trace
+
+from .errors import ConversionError
+from .load import load
+from .network import Network
+from .quantization_report import quantization_report
+from .quantize import quantize
+from .read_netx import is_netx, load_netx
+from .report import (
+    network_notes,
+    network_table,
+    quantization_notes,
+    quantization_table,
+    verification_notes,
+    verification_table,
+)
+from .verify import RUNTIMES, verify, write_json
+from .write.netx import save_netx
+from .write.onnx import to_onnx
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="Convert spiking networks from ONNX to Loihi and check every spike.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+_Model = Annotated[Path, typer.Argument(metavar="IN.onnx", help="A network exported by sj2onnx.")]
+_Scale = Annotated[str, typer.Option(metavar="auto|64", help="Weight scale for float networks: auto, or one for all layers.")]
+_Calibration = Annotated[Path | None, typer.Option(metavar="X.npy", help="Input spikes [T, N, *] that --scale auto may use.")]
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 1 where spikes differ, 2 where the input is not usable."""
+    try:
+        app()
+    except BridgeError as error:
+        Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command()
+def convert(
+    model: _Model,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.net", help="The NetX file to write.")],
+    loihi_onnx: Annotated[Path | None, typer.Option(metavar="OUT.onnx", help="Also write the Loihi-integer ONNX file.")] = None,
+    calibration: _Calibration = None,
+    scale: _Scale = "auto",
+) -> None:
+    """Convert a network to NetX's hdf5 format."""
+    loaded = load(model)
+    network = quantize(loaded, scale=_scale(scale), calibration=None if calibration is None else read_array(calibration))
+    save_netx(network, output)
+    if loihi_onnx is not None:
+        write_model(to_onnx(network), loihi_onnx)
+    _show(network)
+    _show_quantization(loaded, network)
+    for path in (output, loihi_onnx):
+        if path is not None:
+            _console().print(f"wrote {path} ({path.stat().st_size:,} bytes)", markup=False, soft_wrap=True)
+
+
+@app.command()
+def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .net file.")]) -> None:
+    """Show a network layer by layer, and what Loihi would object to."""
+    _show(load_netx(file) if is_netx(file) else load(file))
+
+
+@app.command("verify")
+def verify_command(
+    model: _Model,
+    input: Annotated[Path | None, typer.Option(metavar="X.npy", help="Input spikes [T, N, *]; by default the trace's.")] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="ort,slayer,netx", help=f"Some of {', '.join(RUNTIMES)}; by default all that are here.")
+    ] = None,
+    trace: Annotated[Path | None, typer.Option(metavar="TRACE.npz", help="A run recorded elsewhere.")] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="Y.npy", help="Classes [N], for the accuracy.")] = None,
+    calibration: _Calibration = None,
+    scale: _Scale = "auto",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write everything that was found as JSON.")
+    ] = None,
+) -> None:
+    """Run a network in several runtimes and compare every spike of every layer; exit code 1 if any differs."""
+    recorded = None if trace is None else read_trace(trace)
+    if input is None and recorded is None:
+        raise ConversionError("There is no input to run: give --input X.npy or --trace TRACE.npz.")
+    x = read_array(input) if input is not None else recorded.input if recorded is not None else None
+    assert x is not None
+    with _progress() as advance:
+        result = verify(
+            model,
+            x,
+            against=None if against is None else [name.strip() for name in against.split(",")],
+            scale=_scale(scale),
+            calibration=None if calibration is None else read_array(calibration),
+            trace=recorded,
+            labels=read_array(labels) if labels is not None else None if recorded is None else recorded.labels,
+            progress=advance,
+        )
+    if json_file is not None:
+        write_json(result, json_file)
+    console = _console()
+    console.print(verification_table(result))
+    for note in verification_notes(result):
+        console.print(note, markup=False, soft_wrap=True)
+    if result.mismatches:
+        console.print(f"{result.mismatches:,} spikes differ.")
+        raise typer.Exit(1)
+    console.print("Every spike is the same.")
+
+
+def _scale(text: str) -> Literal["auto"] | int:
+    if text == "auto":
+        return "auto"
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise ConversionError(f"The scale {text!r} is neither auto nor a positive whole number: try 64.")
+
+
+def _show(network: Network) -> None:
+    console = _console()
+    console.print(network_table(network))
+    for note in network_notes(network):
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def _show_quantization(loaded: Network, network: Network) -> None:
+    report = quantization_report(loaded, network)
+    if report.layers:
+        console = _console()
+        console.print(quantization_table(report))
+        for note in quantization_notes(report):
+            console.print(note, markup=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """Standard output; where that is no terminal, wide enough for every table."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar that appears with the first sample that Lava has done."""
+    bar = Progress(console=Console(stderr=True), transient=True)
+
+    def advance(done: int, total: int) -> None:
+        if not bar.tasks:
+            bar.add_task("Lava", total=total)
+            bar.start()
+        bar.update(bar.tasks[0].id, completed=done)
+
+    try:
+        yield advance
+    finally:
+        if bar.tasks:
+            bar.stop()

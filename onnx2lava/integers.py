@@ -1,0 +1,64 @@
+"""One block in Loihi's integers, for a given scale."""
+
+from dataclasses import replace
+from math import ceil
+
+import numpy as np
+
+from .limits import BIAS_RANGE, UNITY_DECAY, WEIGHT_RANGE
+from .network import Array, Block, CubaNeuron, FloatNeuron
+
+__all__ = ["integer_bias", "integer_block", "integer_threshold", "integer_weights", "weight_bits"]
+
+_FLOAT32 = 2.0**-22
+"""Relative distance from a whole number that a product of two float32 numbers may have just because they are float32."""
+
+
+def integer_block(block: Block, scale: float) -> Block:
+    """``block`` with everything multiplied by ``scale`` and rounded.
+
+    * weights: ``2 * round(w * scale / 2)``, clamped to -256 ... 254, as Lava-DL's ``quantize_8bit`` does;
+    * bias: ``round(b * scale)``, clamped to -4096 ... 4095;
+    * threshold: ``ceil(v_threshold * scale) - 1``, because float neurons fire at ``>=``, Loihi's at ``>``;
+    * decay: ``round(4096 * v_decay)``; the current decays at once.
+
+    Where weights, bias and threshold times ``scale`` are such whole numbers already and nothing decays, the spikes stay the same.
+
+    Args:
+        block: one with a float neuron.
+        scale: above 0.
+    """
+    assert isinstance(block.neuron, FloatNeuron)
+    neuron = CubaNeuron(
+        i_decay=UNITY_DECAY,
+        v_decay=round(UNITY_DECAY * block.neuron.v_decay),
+        v_threshold=integer_threshold(block.neuron.v_threshold, scale),
+    )
+    synapse = replace(block.synapse, weight=integer_weights(block.synapse.weight, scale))
+    return replace(block, synapse=synapse, neuron=neuron, bias=None if block.bias is None else integer_bias(block.bias, scale))
+
+
+def integer_weights(weight: Array, scale: float) -> Array:
+    """Even whole numbers of the shape of ``weight``, int32."""
+    low, high = WEIGHT_RANGE
+    halves = weight.astype(np.result_type(weight, np.float32)) * np.float32(scale / 2)
+    np.clip(np.rint(halves, out=halves), low // 2, high // 2, out=halves)
+    return 2 * halves.astype(np.int32)
+
+
+def integer_bias(bias: Array, scale: float) -> Array:
+    """Whole numbers of the shape of ``bias``, int32."""
+    return np.clip(np.rint(bias.astype(np.float64) * scale), *BIAS_RANGE).astype(np.int32)
+
+
+def integer_threshold(threshold: float, scale: float) -> int:
+    """A mantissa; a threshold that was stored as float32 counts as the whole number that it was before."""
+    scaled = threshold * scale
+    nearest = round(scaled)
+    return (nearest if abs(scaled - nearest) <= _FLOAT32 * scaled else ceil(scaled)) - 1
+
+
+def weight_bits(weight: Array) -> int:
+    """Bits with sign that hold the halves of even weights: 8 for -256 ... 254, 1 for zeros alone."""
+    halves = max(int(weight.max()) // 2, -int(weight.min()) // 2 - 1, 0)
+    return 1 + halves.bit_length()

@@ -1,0 +1,110 @@
+"""Which scale a layer should have: the numbers that 8-bit weights can say are few, and a scale decides where they lie."""
+
+from math import floor, inf
+
+import numpy as np
+import numpy.typing as npt
+
+from .integers import integer_bias, integer_threshold, integer_weights
+from .limits import BIAS_RANGE, WEIGHT_RANGE
+from .network import Array, Block, FloatNeuron
+
+__all__ = ["candidates", "expected_error"]
+
+_LARGEST_THRESHOLD = 2**14
+"""Voltages are clipped at 2**17 weight units; a threshold up to here leaves room for eight times as much inhibition."""
+_STEPS = range(-4, 9)
+"""Scales that are considered, in steps of a quarter octave from the one at which the largest weight just fits."""
+_JUST_ABOVE = 1 + 2.0**-16
+_SAMPLE = 2**15
+"""Weights that errors are estimated from."""
+_GRID_SAMPLE = 32
+_GRID_SCALES = np.arange(1, 4097)
+_GRID_TOLERANCE = 1e-6
+_INPUTS_PER_SPIKE = 1.0
+_STEPS_PER_SPIKE = 8.0
+
+
+def candidates(block: Block) -> list[float]:
+    """Scales for a block with a float neuron, the one with the smallest expected error first.
+
+    If there is a whole number that turns all weights into even whole numbers, and bias and threshold into whole ones, it is the
+    only candidate of a neuron without decay: nothing is lost. (With decay, the largest such number comes first.)
+
+    Otherwise they are a quarter of an octave apart, from one that leaves the largest weights unused bits to one that clips them
+    to a quarter: with few large weights, clipping them can cost less than rounding all others coarsely. Each is moved so
+    that the threshold loses nothing in rounding.
+    """
+    assert isinstance(block.neuron, FloatNeuron)
+    weight = block.synapse.weight.reshape(-1)
+    exact = _exact_scales(weight, block.bias, block.neuron.v_threshold)
+    if exact and not block.neuron.v_decay:
+        return exact[:1]
+    full = min(_largest_unclipped(weight), _LARGEST_THRESHOLD / block.neuron.v_threshold)
+    scales = [_with_whole_threshold(full * 2 ** (step / 4), block.neuron) for step in _STEPS]
+    within = [scale for scale in dict.fromkeys(scales) if scale * block.neuron.v_threshold <= _LARGEST_THRESHOLD + 1]
+    return exact[-1:] + sorted(within, key=lambda scale: expected_error(block, scale))
+
+
+def expected_error(block: Block, scale: float) -> float:
+    """Mean square error of the membrane potential when a neuron fires, relative to the threshold, as far as a layer alone shows.
+
+    Between two spikes of a neuron, each of its inputs is taken to fire once, and its bias to come in eight times. Errors of
+    single weights are taken as independent.
+    """
+    assert isinstance(block.neuron, FloatNeuron)
+    weight = block.synapse.weight
+    fan_in = weight.size // weight.shape[0]
+    flat = weight.reshape(-1)
+    flat = flat[:: -(-flat.size // _SAMPLE)].astype(np.float64)
+    error = fan_in * _INPUTS_PER_SPIKE * _mean_square(integer_weights(flat, scale) / scale - flat)
+    if block.bias is not None:
+        error += _STEPS_PER_SPIKE**2 * _mean_square(integer_bias(block.bias, scale) / scale - block.bias)
+    # Sums of even weights are even: without decay and bias a spike comes at the first even number above the threshold.
+    lattice = 1.0 if block.neuron.v_decay or block.bias is not None else 2.0
+    threshold = integer_threshold(block.neuron.v_threshold, scale)
+    crossing = threshold if block.neuron.v_decay else lattice * (floor(threshold / lattice) + 0.5)
+    error += float(crossing / scale - block.neuron.v_threshold) ** 2
+    return float(error / block.neuron.v_threshold**2)
+
+
+def _mean_square(values: npt.NDArray[np.float64]) -> float:
+    return float(np.square(values).mean())
+
+
+def _largest_unclipped(weight: Array) -> float:
+    low, high = float(weight.min()), float(weight.max())
+    return min(WEIGHT_RANGE[1] / high if high > 0 else inf, WEIGHT_RANGE[0] / low if low < 0 else inf)
+
+
+def _with_whole_threshold(scale: float, neuron: FloatNeuron) -> float:
+    """A scale near ``scale`` that puts the threshold just above a whole number, which then is the mantissa itself.
+
+    Without decay it is an odd one, half way between the even sums of which the lower does not reach the threshold.
+    """
+    mantissa = scale * neuron.v_threshold
+    if mantissa <= 1:  # any input that is left after rounding reaches it
+        return scale
+    whole = max(round(mantissa), 1) if neuron.v_decay else 2 * floor(mantissa / 2) + 1
+    return whole * _JUST_ABOVE / neuron.v_threshold
+
+
+def _exact_scales(weight: Array, bias: Array | None, threshold: float) -> list[float]:
+    """Whole scales at which nothing is rounded or clipped, ascending; at most the smallest one and its largest multiple."""
+    numbers = [weight[weight != 0] / 2, np.array([threshold])] + ([] if bias is None else [bias[bias != 0]])
+    few = np.concatenate([each[:: max(1, each.size // _GRID_SAMPLE)] for each in numbers]).astype(np.float64)
+    possible = _GRID_SCALES[_whole(few * _GRID_SCALES[:, None]).all(axis=1)]
+    most = min(_largest_unclipped(weight), _LARGEST_THRESHOLD / threshold)
+    if bias is not None and bias.any():
+        most = min(most, BIAS_RANGE[1] / float(np.abs(bias).max()))
+    smallest = next((int(scale) for scale in possible[:4] if all(_whole(each * scale).all() for each in numbers)), None)
+    if smallest is None or smallest > most * (1 + _GRID_TOLERANCE):
+        return []
+    return [float(smallest), float(smallest * max(1, floor(most * (1 + _GRID_TOLERANCE) / smallest)))]
+
+
+def _whole(values: Array) -> npt.NDArray[np.bool_]:
+    """Which numbers are whole but for what float32 rounded off; none of them is zero."""
+    nearest = np.rint(values)
+    whole: npt.NDArray[np.bool_] = (np.abs(values - nearest) <= _GRID_TOLERANCE * np.abs(values)) & (nearest != 0)
+    return whole

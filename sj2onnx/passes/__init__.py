@@ -1,0 +1,40 @@
+"""From the graph that torch traced to the graph that its author recognises: one pass a file, run in this order."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from .integer_weights import IntegerWeightsPass
+from .module_names import ModuleNamesPass
+from .time_folding import TimeFoldingPass
+from .transposed_weights import TransposedWeightsPass
+from .zero_bias import ZeroBiasPass
+
+__all__ = ["clean"]
+
+
+def clean(model: ir.Model, integer_weights: Mapping[str, npt.NDArray[np.float32]], owned: set[str]) -> None:
+    """Tidy ``model`` in place.
+
+    Args:
+        model: the network as torch traced it.
+        integer_weights: Loihi's even 8-bit weights, by the module path of their block.
+        owned: names of all initialisers that are the network's own parameters and buffers.
+    """
+    ir.passes.Sequential(
+        TimeFoldingPass(),
+        ZeroBiasPass(),
+        TransposedWeightsPass(),
+        IntegerWeightsPass(integer_weights),
+        common.IdentityEliminationPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        # Names come last: they are read from where torch says each node came from, which is then dropped.
+        ModuleNamesPass(owned),
+        common.ClearMetadataAndDocStringPass(),
+    )(model)

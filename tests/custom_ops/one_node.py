@@ -1,0 +1,165 @@
+"""Models of one ``snn`` node, and inputs that reach the corners of its arithmetic."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from hypothesis import strategies as st
+from onnx import helper
+
+from custom_ops import DOMAIN, OPERATORS, VERSION, reference
+from custom_ops.operators import OPSET, Form
+
+FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
+OUTPUTS = {"CubaLIF": ("s", "final_u", "final_v"), "IF": ("s", "final_v"), "LIF": ("s", "final_v")}
+INPUTS = {
+    "CubaLIF": ("x", "bias", "initial_u", "initial_v"),
+    "IF": ("x", "initial_v"),
+    "LIF": ("x", "initial_v"),
+}
+
+
+@dataclass
+class Case:
+    """A call of one operator: its attributes and its inputs by name; inputs that are not there are left out of the node."""
+
+    op_type: str
+    attributes: dict[str, Any]
+    inputs: dict[str, np.ndarray]
+    outputs: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        self.outputs = self.outputs or OUTPUTS[self.op_type]
+
+    @property
+    def form(self) -> Form:
+        """The form of the function body that serves this call; it may take more than the call gives."""
+        x_type = helper.np_dtype_to_tensor_dtype(self.inputs["x"].dtype)
+        return Form(x_type, "bias" in self.inputs, any(name.startswith("initial") for name in self.inputs))
+
+    def model(self, function: bool = True) -> onnx.ModelProto:
+        """A model of this one node, with all its dimensions dynamic; with ``function``, with the function body as well."""
+        names = INPUTS[self.op_type]
+        node_inputs = [name if name in self.inputs else "" for name in names]
+        while not node_inputs[-1]:
+            node_inputs.pop()
+        axes = ["T", "N", *(f"D{axis}" for axis in range(self.inputs["x"].ndim - 2))]
+        shapes = {"x": axes, "s": axes, "bias": [f"B{axis}" for axis in range(self.inputs.get("bias", np.empty(0)).ndim)]}
+        state_type = INT32 if self.op_type == "CubaLIF" else FLOAT
+        graph = helper.make_graph(
+            [helper.make_node(self.op_type, node_inputs, self.outputs, "layer.0", domain=DOMAIN, **self.attributes)],
+            "one_node",
+            [
+                helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), shapes.get(name, axes[1:]))
+                for name, value in self.inputs.items()
+            ],
+            [
+                helper.make_tensor_value_info(name, FLOAT if name == "s" else state_type, shapes.get(name, axes[1:]))
+                for name in self.outputs
+                if name
+            ],
+        )
+        return helper.make_model(
+            graph,
+            functions=[OPERATORS[self.op_type].function(self.form)] if function else [],
+            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)],
+            ir_version=10,
+        )
+
+    def expected(self) -> list[np.ndarray]:
+        """What the NumPy reference gives for the outputs of the node."""
+        function = {"CubaLIF": reference.cuba_lif, "IF": reference.if_, "LIF": reference.lif}[self.op_type]
+        result = function(**self.inputs, **self.attributes)
+        values = {"s": result.s, "final_v": result.v, "final_u": getattr(result, "u", None)}
+        return [values[name] for name in self.outputs if name]
+
+    def check(self, session: onnxruntime.InferenceSession) -> None:
+        """Run ``session`` and compare every output with the reference, bit for bit but for the sign of zero."""
+        for name, value, expected in zip(
+            filter(None, self.outputs), session.run(None, self.inputs), self.expected(), strict=True
+        ):
+            assert value.dtype == expected.dtype
+            np.testing.assert_array_equal(value, expected, err_msg=name)
+
+
+def for_body(case: Case) -> Case:
+    """The same call with what the function body needs and the node left out: a body with states takes all of them."""
+    if not case.form.states:
+        return Case(case.op_type, case.attributes, case.inputs, ("s",))
+    inputs = dict(case.inputs)
+    neurons = inputs["x"].shape[1:]
+    if case.op_type == "CubaLIF":
+        inputs.setdefault("bias", np.zeros((), np.int32))
+        inputs.setdefault("initial_u", np.zeros(neurons, np.int32))
+        inputs.setdefault("initial_v", np.zeros(neurons, np.int32))
+    return Case(case.op_type, case.attributes, inputs, OUTPUTS[case.op_type])
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> tuple[int, ...]:
+    """[T, N, *] of rank 2 to 5, with empty axes, single ones, and rests that fill no vector."""
+    steps = draw(st.sampled_from([1, 2, 7, 0]))
+    batch = draw(st.sampled_from([1, 2, 3, 0]))
+    return (steps, batch, *draw(st.lists(st.integers(1, 9), max_size=3)))
+
+
+def _integers(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Whole numbers of which some are small, some near the 24-bit limits, some at the ends of int32."""
+    scale = rng.choice([4, 100, 5000, 2**17, 2**23, 2**31 - 1])
+    values = rng.integers(-scale, scale, shape, endpoint=True)
+    corners = rng.choice([0, -1, 2**17, -(2**17), 2**23 - 1, 2**23, -(2**23), 1 - 2**23, 2**31 - 1, -(2**31)], shape)
+    return np.array(np.where(rng.random(shape) < 0.1, corners, values), np.int32)
+
+
+def _whole_floats(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Whole numbers within ±2**24 as float32, some of them off by up to a half."""
+    values = np.clip(_integers(rng, shape), -(2**24), 2**24)
+    return np.array(values + rng.choice([0, 0, 0, 0.5, -0.5, 0.25, -1e-3], shape), np.float32)
+
+
+@st.composite
+def cuba_lif_cases(draw: st.DrawFn) -> Case:
+    """Calls of CubaLIF: every combination of types and optional inputs, attributes at the ends of their ranges included."""
+    shape = draw(shapes())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    decay = st.one_of(st.integers(0, 4096), st.sampled_from([0, 1, 2048, 4095, 4096]))
+    attributes = {
+        "i_decay": draw(decay),
+        "v_decay": draw(decay),
+        "v_threshold": draw(st.one_of(st.integers(0, 400), st.sampled_from([0, 1, 131070, 131071]))),
+    }
+    kinds = st.sampled_from([_integers, _whole_floats])
+    inputs = {"x": draw(kinds)(rng, shape)}
+    if draw(st.booleans()):
+        rank = draw(st.integers(0, len(shape) - 1))
+        bias_shape = tuple(1 if draw(st.booleans()) else size for size in shape[len(shape) - rank :])
+        bias_type = draw(st.sampled_from([np.int32, np.float32]))
+        inputs["bias"] = np.array(np.clip(_integers(rng, bias_shape), -(2**24), 2**24), bias_type)
+    for name in ("initial_u", "initial_v"):
+        if draw(st.booleans()):
+            inputs[name] = _integers(rng, shape[1:])
+    return Case("CubaLIF", attributes, inputs)
+
+
+@st.composite
+def float_cases(draw: st.DrawFn) -> Case:
+    """Calls of IF and LIF: hard and soft resets, both ways to leak, potentials that become infinite or NaN."""
+    shape = draw(shapes())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    op_type = draw(st.sampled_from(["IF", "LIF"]))
+    attributes: dict[str, Any] = {"v_threshold": draw(st.sampled_from([1.0, 0.1, 0.0, -0.5]))}
+    v_reset = draw(st.sampled_from([None, 0.0, -0.3, 0.7]))
+    if v_reset is not None:
+        attributes["v_reset"] = v_reset
+    if op_type == "LIF":
+        attributes |= draw(st.sampled_from([{"tau": 1.0}, {"tau": 1.7}, {"tau": 100.0}, {"decay": 0.0}, {"decay": 0.37}]))
+        attributes["decay_input"] = draw(st.integers(0, 1))
+    attributes = {name: value if isinstance(value, int) else float(np.float32(value)) for name, value in attributes.items()}
+    x = (rng.normal(size=shape) * rng.choice([1, 3, 1e30])).astype(np.float32)
+    x[rng.random(shape) < 0.02] = rng.choice(np.float32([np.inf, -np.inf, np.nan, 1e-42]))
+    inputs = {"x": x}
+    if draw(st.booleans()):
+        inputs["initial_v"] = rng.normal(size=shape[1:]).astype(np.float32)
+    return Case(op_type, attributes, inputs)
