@@ -8,13 +8,14 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help demo test env env-lava native clean
+.PHONY: help demo test env env-lava native pictures clean
 
 help:
 	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
 	@echo "make test          all checks and tests"
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
 	@echo "make native        build the native operator library (needs a C++ compiler)"
+	@echo "make pictures      take the pictures of the report page in the documentation (needs Debian's chromium)"
 	@echo "make env-lava      build .venv-lava (Python 3.10: Lava-DL, Lava)"
 
 env: .venv/ready native
@@ -69,5 +70,14 @@ else
 	@echo "SKIPPED: no Python 3.10 on this machine, so nothing was compared with Lava-DL and Lava."
 endif
 
+# The report page in a real browser: light and dark, on a wide and on a narrow screen.
+pictures: env $(LAVA_ENV) .venv-browser/ready
+	$(if $(LAVA_ENV),.venv-lava,.venv)/bin/python -m onnx2lava verify models/digits_csnn.onnx --trace models/digits_csnn.npz --report $(OUT)/report
+	.venv-browser/bin/python docs/pictures/take.py $(OUT)/report/index.html
+
+.venv-browser/ready: env/browser.txt env/build.sh
+	env/build.sh browser "$(PYTHON)" .venv-browser
+	touch $@
+
 clean:
-	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest build build.log custom_ops/*.so $(OUT)
+	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-browser build build.log custom_ops/*.so $(OUT)

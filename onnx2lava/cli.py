@@ -28,6 +28,7 @@ from .report import (
     verification_notes,
     verification_table,
 )
+from .report_page import write_report
 from .verify import RUNTIMES, verify, write_json
 from .write.netx import save_netx
 from .write.onnx import to_onnx
@@ -96,6 +97,9 @@ def verify_command(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write everything that was found as JSON.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write a page with spike rasters and histograms: DIR/index.html.")
+    ] = None,
 ) -> None:
     """Run a network in several runtimes and compare every spike of every layer; exit code 1 if any differs."""
     recorded = None if trace is None else read_trace(trace)
@@ -116,10 +120,13 @@ def verify_command(
         )
     if json_file is not None:
         write_json(result, json_file)
+    page = None if report is None else write_report(result, report, title=model.name)
     console = _console()
     console.print(verification_table(result))
     for note in verification_notes(result):
         console.print(note, markup=False, soft_wrap=True)
+    if page is not None:
+        console.print(f"wrote {page}", markup=False, soft_wrap=True)
     if result.mismatches:
         console.print(f"{result.mismatches:,} spikes differ.")
         raise typer.Exit(1)

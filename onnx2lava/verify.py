@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -76,12 +76,18 @@ class Verification:
         seconds: how long each runtime took, in the order in which they ran; None for a trace.
         left_out: runtimes that did not run, and why.
         accuracy: share of right classes by runtime, where labels were given.
+        given: the network as it was read.
+        network: its integers, which ran.
+        spikes: by runtime, the spikes ``[T, N, *]`` of each block that it shows.
     """
 
     layers: tuple[LayerCheck, ...]
     seconds: Mapping[str, float | None]
     left_out: Mapping[str, str]
     accuracy: Mapping[str, float]
+    given: Network = field(repr=False)
+    network: Network = field(repr=False)
+    spikes: Mapping[str, Spikes] = field(repr=False)
 
     @property
     def mismatches(self) -> int:
@@ -156,16 +162,26 @@ def verify(
         seconds,
         left_out,
         {} if labels is None else _accuracies({**results, FLOAT: before}, network.blocks[-1].name, labels),
+        given,
+        network,
+        {**({FLOAT: before} if before else {}), **results},
     )
 
 
 def write_json(result: Verification, path: str | os.PathLike[str]) -> None:
-    """Write ``result``, field by field, with its number of mismatches; an old file there stays whole if anything goes wrong.
+    """Write the numbers in ``result``, field by field, and the mismatches in all; an old file stays whole if anything goes wrong.
 
     Raises:
         ModelFileError: the file cannot be written.
     """
-    text = json.dumps({"mismatches": result.mismatches, **asdict(result)}, indent=2)
+    numbers = {
+        "mismatches": result.mismatches,
+        "layers": [asdict(layer) for layer in result.layers],
+        "seconds": result.seconds,
+        "left_out": result.left_out,
+        "accuracy": result.accuracy,
+    }
+    text = json.dumps(numbers, indent=2)
     try:
         with replacing(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")

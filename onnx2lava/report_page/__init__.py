@@ -1,0 +1,5 @@
+"""A verification as a page to look at: one HTML file that needs nothing else, and its pictures beside it as PNG."""
+
+from .page import write_report
+
+__all__ = ["write_report"]
