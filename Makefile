@@ -8,13 +8,15 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help demo test env env-lava native pictures clean
+.PHONY: help demo test env env-lava native pictures bench bench-cuda clean
 
 help:
 	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
 	@echo "make test          all checks and tests"
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
 	@echo "make native        build the native operator library (needs a C++ compiler)"
+	@echo "make bench         speed, side by side with slayer, SpikingJelly and Lava, into docs/benchmark.md"
+	@echo "make bench-cuda    on a machine with a GPU: its kernels against the CPU's, and their bandwidth"
 	@echo "make pictures      take the pictures of the report page in the documentation (needs Debian's chromium)"
 	@echo "make env-lava      build .venv-lava (Python 3.10: Lava-DL, Lava)"
 
@@ -78,6 +80,11 @@ pictures: env $(LAVA_ENV) .venv-browser/ready
 .venv-browser/ready: env/browser.txt env/build.sh
 	env/build.sh browser "$(PYTHON)" .venv-browser
 	touch $@
+
+bench-cuda: native
+	.venv/bin/python -m cmake --build build --target cuda_check
+	build/cuda_check
+	-$(if $(LAVA_ENV),.venv-lava,.venv)/bin/python -m bench.cuda_peers
 
 clean:
 	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-browser build build.log custom_ops/*.so $(OUT)

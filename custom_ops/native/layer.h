@@ -28,6 +28,16 @@ class Broadcast {
     }
   }
 
+  // Values that the tensor holds.
+  std::size_t values() const;
+
+  // The same map for code that runs elsewhere: the innermost axis, and those around it, innermost first.
+  std::size_t inner() const { return inner_; }
+  std::size_t inner_step() const { return inner_step_; }
+  std::size_t outer_axes() const { return sizes_.size(); }
+  std::size_t outer_size(std::size_t axis) const { return sizes_[sizes_.size() - 1 - axis]; }
+  std::size_t outer_step(std::size_t axis) const { return steps_[steps_.size() - 1 - axis]; }
+
  private:
   // The innermost axis (with those merged into it), then the others, outermost first. A step of 0 repeats the value.
   std::size_t inner_ = SIZE_MAX, inner_step_ = 0;

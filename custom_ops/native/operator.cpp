@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 #include <mutex>
+#include <utility>
 
 namespace snn {
 
@@ -206,12 +207,13 @@ Operator::Operator(const char* name, const char* provider, std::vector<Port> inp
 namespace {
 
 // onnxruntime wants a domain to outlive every session that uses it, and does not say when the last one ends: so there is one for the
-// process, never released. (One for each onnxruntime in the process, strictly: a domain belongs to the library that made it.)
+// process, never released. (One for each onnxruntime in the process, strictly, since a domain belongs to the library that made it; and
+// one for each choice of operators.)
 OrtCustomOpDomain* domain_of(const Api& api, const std::vector<const Operator*>& operators) {
   static std::mutex mutex;
-  static std::map<decltype(api.CreateCustomOpDomain), OrtCustomOpDomain*> domains;
+  static std::map<std::pair<decltype(api.CreateCustomOpDomain), const Operator*>, OrtCustomOpDomain*> domains;
   const std::lock_guard<std::mutex> lock(mutex);
-  OrtCustomOpDomain*& domain = domains[api.CreateCustomOpDomain];
+  OrtCustomOpDomain*& domain = domains[{api.CreateCustomOpDomain, operators.front()}];
   if (!domain) {
     OrtCustomOpDomain* made = nullptr;
     api.check(api.CreateCustomOpDomain("snn", &made));

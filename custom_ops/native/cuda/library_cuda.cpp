@@ -1,0 +1,90 @@
+// What libsnn_ops_cuda exports: the operators for onnxruntime, and the same kernels for callers with device pointers.
+#include <cuda_runtime_api.h>
+
+#include <cstring>
+
+#include "cuda/launch.h"
+#include "cuda/neurons_cuda.h"
+#include "neurons_cpu.h"
+
+#define SNN_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+// null, or what went wrong; the text holds until this thread's next call.
+template <class Layer>
+const char* launched(const Layer& layer, void* stream) {
+  static thread_local std::string message;
+  try {
+    snn::cuda::launch(layer, stream);
+    return nullptr;
+  } catch (const std::exception& error) {
+    message = error.what();
+    return message.c_str();
+  }
+}
+
+// Whether the session is one without a CUDA provider, whose operators have to copy (custom_ops.session says so).
+bool copies(const snn::Api& api, const OrtSessionOptions* options) {
+  int given = 0;
+  api.check(api.HasSessionConfigEntry(options, "snn.cuda_copies", &given));
+  return given;
+}
+
+const std::vector<const snn::Operator*>& with_provider() {
+  static const std::vector<const snn::Operator*> operators = [] {
+    std::vector<const snn::Operator*> all = snn::cuda_operators();
+    for (const snn::Operator* op : snn::cpu_operators()) all.push_back(op);  // for nodes that the CUDA provider leaves to the CPU
+    return all;
+  }();
+  return operators;
+}
+
+}  // namespace
+
+// Called by onnxruntime when the library is registered with a session's options.
+SNN_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const snn::ort::ApiBase* base) {
+  const OrtApi* table = base->GetApi(snn::ort::api_version);
+  if (!table) return nullptr;  // an onnxruntime before 1.20: nothing is registered, and the function bodies serve
+  const snn::Api api(table);
+  try {
+    return snn::register_operators(options, api, copies(api, options) ? snn::copying_operators() : with_provider());
+  } catch (const std::exception& error) {
+    return api.CreateStatus(snn::ort::runtime_exception, error.what());
+  }
+}
+
+// GPUs that can be used; 0 where there is no driver.
+SNN_EXPORT int snn_cuda_devices() {
+  int devices = 0;
+  return cudaGetDeviceCount(&devices) == cudaSuccess ? devices : 0;
+}
+
+// snn.CubaLIF on device pointers: x, s [steps, neurons]; bias (mantissas), states [neurons], each of them may be null. Returns null, or
+// what went wrong.
+SNN_EXPORT const char* snn_cuda_cuba_lif(const float* x, const std::int32_t* bias, const std::int32_t* initial_u,
+                                         const std::int32_t* initial_v, float* s, std::int32_t* final_u, std::int32_t* final_v,
+                                         std::size_t steps, std::size_t neurons, std::int32_t i_decay, std::int32_t v_decay,
+                                         std::int32_t v_threshold, void* stream) {
+  snn::CubaLIFLayer layer{};
+  layer.parameters = {4096 - i_decay, 4096 - v_decay, v_threshold << 6};
+  layer.steps = steps, layer.neurons = neurons;
+  layer.x = x, layer.x_is_float = true, layer.bias = bias, layer.bias_is_float = false;
+  const auto count = static_cast<std::int64_t>(neurons);
+  layer.bias_over_neurons = snn::Broadcast({count}, {count});
+  layer.initial_u = initial_u, layer.initial_v = initial_v, layer.s = s, layer.final_u = final_u, layer.final_v = final_v;
+  return launched(layer, stream);
+}
+
+// snn.LIF likewise, with tau and a hard reset; for snn.IF give tau = 0.
+SNN_EXPORT const char* snn_cuda_lif(const float* x, const float* initial_v, float* s, float* final_v, std::size_t steps,
+                                    std::size_t neurons, float tau, int decay_input, float v_threshold, float v_reset, void* stream) {
+  snn::FloatLayer layer{};
+  layer.parameters.charge = tau == 0     ? snn::Charge::integrate
+                            : decay_input ? snn::Charge::decayed_input
+                                          : snn::Charge::plain_input;
+  layer.parameters.divides = true, layer.parameters.leak = tau;
+  layer.parameters.v_threshold = v_threshold, layer.parameters.v_reset = v_reset;
+  layer.steps = steps, layer.neurons = neurons, layer.x = x, layer.initial_v = initial_v, layer.s = s, layer.final_v = final_v;
+  return launched(layer, stream);
+}

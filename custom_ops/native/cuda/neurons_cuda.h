@@ -1,0 +1,16 @@
+// The operators of the domain "snn" on the GPU.
+#pragma once
+
+#include <vector>
+
+#include "operator.h"
+
+namespace snn {
+
+// For onnxruntime's CUDA provider: on its stream, in its memory.
+std::vector<const Operator*> cuda_operators();
+
+// For onnxruntime's CPU provider: inputs are copied to the GPU, outputs back.
+std::vector<const Operator*> copying_operators();
+
+}  // namespace snn

@@ -1,0 +1,114 @@
+// From the inputs of a node to a layer of neurons, and the table of all operators, for whatever place runs them.
+//
+// A `Place` has a function run(layer, context) for both kinds of layer; the layer's pointers are what onnxruntime gave the node.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "layer.h"
+#include "operator.h"
+
+namespace snn {
+
+// The attributes of a node, checked, in the form that the kernels use.
+CubaLIFParameters cuba_lif_parameters(const Node& node);
+FloatParameters if_parameters(const Node& node);
+FloatParameters lif_parameters(const Node& node);
+
+template <class Place>
+class CubaLIFKernel : public Kernel {
+ public:
+  explicit CubaLIFKernel(const Node& node) : Kernel(node), parameters_(cuba_lif_parameters(node)) {}
+
+  void run(const Context& context) const override {
+    const Tensor x = sequence(context);
+    const Shape neurons(x.shape.begin() + 1, x.shape.end());
+    const Tensor bias = context.input(1);
+    CubaLIFLayer layer{};
+    layer.parameters = parameters_;
+    layer.steps = x.shape[0];
+    layer.neurons = element_count(neurons);
+    layer.x = x.data;
+    layer.x_is_float = x.type == ort::float32;
+    layer.bias = bias.data;
+    layer.bias_is_float = bias.type == ort::float32;
+    if (bias.data) layer.bias_over_neurons = broadcast(bias.shape, neurons);
+    layer.initial_u = static_cast<const std::int32_t*>(state(context, 2, "initial_u", neurons));
+    layer.initial_v = static_cast<const std::int32_t*>(state(context, 3, "initial_v", neurons));
+    layer.s = static_cast<float*>(context.output(0, x.shape));
+    layer.final_u = static_cast<std::int32_t*>(context.output(1, neurons));
+    layer.final_v = static_cast<std::int32_t*>(context.output(2, neurons));
+    Place::run(layer, context);
+  }
+
+ private:
+  Broadcast broadcast(const Shape& bias, const Shape& neurons) const {
+    try {
+      return Broadcast(bias, neurons);
+    } catch (const std::invalid_argument&) {
+      fail("bias has the shape " + to_string(bias) + ", which does not broadcast to the neurons' " + to_string(neurons) + ".");
+    }
+  }
+
+  CubaLIFParameters parameters_;
+};
+
+template <class Place>
+class FloatNeuronKernel : public Kernel {
+ public:
+  FloatNeuronKernel(const Node& node, const FloatParameters& parameters) : Kernel(node), parameters_(parameters) {}
+
+  void run(const Context& context) const override {
+    const Tensor x = sequence(context);
+    const Shape neurons(x.shape.begin() + 1, x.shape.end());
+    FloatLayer layer{};
+    layer.parameters = parameters_;
+    layer.steps = x.shape[0];
+    layer.neurons = element_count(neurons);
+    layer.x = static_cast<const float*>(x.data);
+    layer.initial_v = static_cast<const float*>(state(context, 1, "initial_v", neurons));
+    layer.s = static_cast<float*>(context.output(0, x.shape));
+    layer.final_v = static_cast<float*>(context.output(1, neurons));
+    Place::run(layer, context);
+  }
+
+ private:
+  FloatParameters parameters_;
+};
+
+template <class Place>
+std::unique_ptr<Kernel> make_cuba_lif(const Node& node) {
+  return std::make_unique<CubaLIFKernel<Place>>(node);
+}
+
+template <class Place, FloatParameters parameters(const Node&)>
+std::unique_ptr<Kernel> make_float_neuron(const Node& node) {
+  return std::make_unique<FloatNeuronKernel<Place>>(node, parameters(node));
+}
+
+// Every operator of the domain, for one of onnxruntime's providers (null for the CPU's); they live as long as the process.
+template <class Place>
+std::vector<const Operator*> operators_of(const char* provider) {
+  using ort::float32;
+  using ort::int32;
+  const std::vector<Port> cuba_outputs{{float32, false}, {int32, true}, {int32, true}};
+  const auto cuba_inputs = [](int x, int bias) {
+    return std::vector<Port>{{x, false}, {bias, true}, {int32, true}, {int32, true}};
+  };
+  const std::vector<Port> float_inputs{{float32, false}, {float32, true}}, float_outputs = float_inputs;
+  // One operator for each combination of types: onnxruntime itself then refuses any other, and names the input.
+  static const Operator operators[] = {
+      {"CubaLIF", provider, cuba_inputs(float32, float32), cuba_outputs, make_cuba_lif<Place>},
+      {"CubaLIF", provider, cuba_inputs(float32, int32), cuba_outputs, make_cuba_lif<Place>},
+      {"CubaLIF", provider, cuba_inputs(int32, float32), cuba_outputs, make_cuba_lif<Place>},
+      {"CubaLIF", provider, cuba_inputs(int32, int32), cuba_outputs, make_cuba_lif<Place>},
+      {"IF", provider, float_inputs, float_outputs, make_float_neuron<Place, if_parameters>},
+      {"LIF", provider, float_inputs, float_outputs, make_float_neuron<Place, lif_parameters>},
+  };
+  std::vector<const Operator*> pointers;
+  for (const Operator& op : operators) pointers.push_back(&op);
+  return pointers;
+}
+
+}  // namespace snn
