@@ -23,6 +23,7 @@ from .errors import ExportError
 from .integer_block import IntegerBlock
 from .passes import clean
 from .passes.spiking_outputs import expose_spikes
+from .stateful import replace_neurons
 
 __all__ = ["export"]
 
@@ -44,7 +45,7 @@ def export(
     is ``input``, the output ``output``, both time first (``[T, N, *]``) with T and N dynamic. ``net`` is left as it is.
 
     Args:
-        net: a network of BlockContainers in step mode ``m``.
+        net: a network in step mode ``m``; its neurons in BlockContainers, or IFNode, LIFNode and ParametricLIFNode.
         example: an input ``[T, N, *]``; only its shape and element type count, and T and N are free.
         path: where to write the model; None writes nothing.
         outputs: ``"all"`` adds one output per spiking layer, named by its module path.
@@ -84,20 +85,15 @@ def _prepared(net: nn.Module) -> nn.Module:
     # Tensors elsewhere are copied, since the copy of the network then moves to the CPU.
     shared = {id(tensor): tensor for tensor in tensors if tensor.device.type == "cpu"}
     ready = copy.deepcopy(net, shared).cpu()
-    if isinstance(ready, BlockContainer):
+    if isinstance(ready, BlockContainer | MemoryModule):
         ready = nn.Sequential(ready)
     for path, module in list(ready.named_modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, BlockContainer):
                 setattr(module, name, IntegerBlock(child, f"{path}.{name}" if path else name))
-    in_blocks = {id(m) for block in ready.modules() if isinstance(block, IntegerBlock) for m in block.modules()}
-    for path, module in ready.named_modules():
-        if isinstance(module, MemoryModule) and id(module) not in in_blocks:
-            raise ExportError(
-                f"The module {path!r} ({type(module).__name__}) is a neuron outside a BlockContainer, which this version "
-                "does not export: put it and its synapse into a sj2onnx.BlockContainer."
-            )
-    return ready.eval()
+    ready.eval()
+    replace_neurons(ready)
+    return ready
 
 
 def _traced(net: nn.Module, example: torch.Tensor, opset: int) -> ir.Model:
@@ -105,11 +101,13 @@ def _traced(net: nn.Module, example: torch.Tensor, opset: int) -> ir.Model:
     # Sizes 0 and 1 would be taken for constants.
     steps, batch = max(example.shape[0], 2), max(example.shape[1], 2)
     sample = torch.zeros(steps, batch, *example.shape[2:], dtype=example.dtype)
-    dynamic = ({0: torch.export.Dim("T"), 1: torch.export.Dim("N")},)
+    dynamic = ({0: torch.export.Dim("T", min=1), 1: torch.export.Dim("N", min=1)},)
     try:
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
-            program = torch.export.export(net, (sample,), dynamic_shapes=dynamic, strict=False)
+            program = torch.export.export(
+                net, (sample,), dynamic_shapes=dynamic, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+            )
             exported = torch.onnx.export(
                 program,
                 (sample,),
@@ -121,6 +119,8 @@ def _traced(net: nn.Module, example: torch.Tensor, opset: int) -> ir.Model:
                 optimize=False,
                 verbose=False,
             )
+    except ExportError:
+        raise
     except Exception as error:  # torch raises whatever the network's own code raised
         reason = " ".join(str(error).split())
         raise ExportError(f"{type(net).__name__} cannot be traced by torch: {reason}") from error

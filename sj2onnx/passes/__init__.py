@@ -9,6 +9,7 @@ import onnx_ir.passes.common as common
 
 from .integer_weights import IntegerWeightsPass
 from .module_names import ModuleNamesPass
+from .reshape_chains import ReshapeChainsPass
 from .time_folding import TimeFoldingPass
 from .transposed_weights import TransposedWeightsPass
 from .zero_bias import ZeroBiasPass
@@ -26,6 +27,7 @@ def clean(model: ir.Model, integer_weights: Mapping[str, npt.NDArray[np.float32]
     """
     ir.passes.Sequential(
         TimeFoldingPass(),
+        ReshapeChainsPass(),
         ZeroBiasPass(),
         TransposedWeightsPass(),
         IntegerWeightsPass(integer_weights),
