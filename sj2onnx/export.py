@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
@@ -38,6 +39,7 @@ def export(
     *,
     outputs: Literal["last", "all"] = "last",
     opset: int = OPSET,
+    progress: Callable[[str], None] = lambda stage: None,
 ) -> onnx.ModelProto:
     """Export ``net`` as an ONNX model whose neurons are operators of the domain ``snn``.
 
@@ -50,6 +52,7 @@ def export(
         path: where to write the model; None writes nothing.
         outputs: ``"all"`` adds one output per spiking layer, named by its module path.
         opset: version of the standard operators, 18 … 21.
+        progress: is told what is being done, for exports that take a while.
 
     Returns:
         The model, checked by ONNX's checker.
@@ -63,8 +66,10 @@ def export(
         raise ExportError(f"outputs={outputs!r} is not known: choose 'last' or 'all'.")
     if not isinstance(example, torch.Tensor) or example.dim() < 3 or not example.is_floating_point():
         raise ExportError("The example must be a floating-point tensor of the shape [T, N, *] with at least one more axis.")
+    progress("tracing the network")
     ready = _prepared(net)
     model = _traced(ready, example, opset)
+    progress("tidying the graph")
     weights = {path: m.weight.numpy() for path, m in ready.named_modules() if isinstance(m, IntegerBlock) and m.spikes}
     # The weights of integer blocks are new; all other initialisers keep the names that the network gives them.
     clean(model, weights, {*ready.state_dict(), *(f"{path}.weight" for path in weights)})
@@ -72,6 +77,7 @@ def export(
     _describe(model, layers)
     proto = ir.to_proto(model)
     _attach_functions(proto, opset)
+    progress("checking and writing the file")
     onnx.checker.check_model(proto, full_check=True)
     if path is not None:
         write_model(proto, path)
@@ -129,15 +135,14 @@ def _traced(net: nn.Module, example: torch.Tensor, opset: int) -> ir.Model:
 
 
 class _quiet:  # noqa: N801  (a context manager, used like a function)
-    """Keep torch's exporter from logging its progress to people who asked for a file."""
+    """Keep torch from logging its progress, and stack traces of what becomes an error, to people who asked for a file."""
 
     def __enter__(self) -> None:
-        self._logger = logging.getLogger("torch.onnx")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
+        self._level = logging.root.manager.disable
+        logging.disable(logging.ERROR)
 
     def __exit__(self, *_: object) -> None:
-        self._logger.setLevel(self._level)
+        logging.disable(self._level)
 
 
 def _describe(model: ir.Model, layers: list[ir.Node]) -> None:

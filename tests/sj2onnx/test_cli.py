@@ -1,0 +1,94 @@
+"""The command ``sj2onnx``."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+NETWORK = """
+from spikingjelly.activation_based import layer, neuron, surrogate
+from torch import nn
+
+
+def make():
+    return nn.Sequential(
+        layer.Conv2d(1, 4, 3, bias=False), layer.BatchNorm2d(4), neuron.LIFNode(surrogate_function=surrogate.ATan()),
+        layer.Flatten(), layer.Linear(144, 10), neuron.IFNode(),
+    )
+
+
+def nothing():
+    return 3
+"""
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("sj2onnx"), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "my_net.py").write_text(NETWORK)
+    return tmp_path
+
+
+def test_a_network_is_exported_with_its_weights_and_checked(folder: Path) -> None:
+    namespace: dict[str, object] = {}
+    exec(NETWORK, namespace)
+    net = namespace["make"]()  # type: ignore[operator]
+    torch.save({"state_dict": net.state_dict()}, folder / "weights.pt")
+    done = run(
+        folder,
+        *(
+            "export",
+            "my_net:make",
+            "--weights",
+            "weights.pt",
+            "--shape",
+            "4,2,1,8,8",
+            "-o",
+            "net.onnx",
+            "--outputs",
+            "all",
+            "--check",
+        ),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "wrote net.onnx" in done.stdout
+    assert "mismatch rate" in done.stdout
+    model = onnx.load(folder / "net.onnx")
+    assert [output.name for output in model.graph.output] == ["output", "2", "5"]
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    assert (stored["0.weight"] == net[0].weight.detach().numpy()).all()
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path, ("/",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("my_net", "--shape", "4,2,1,8,8"), "write MODULE:FACTORY"),
+        (("my_net:absent", "--shape", "4,2,1,8,8"), "my_net:absent gives no network"),
+        (("my_net:nothing", "--shape", "4,2,1,8,8"), "gives a int, not a torch.nn.Module"),
+        (("my_net:make", "--shape", "4,2,x"), "'4,2,x' is not a list of positive whole numbers"),
+        (("my_net:make", "--shape", "4,2,1,9,9"), "cannot be traced"),
+        (("my_net:make", "--shape", "4,2,1,8,8", "--weights", "absent.pt"), "Cannot read absent.pt"),
+        (("my_net:make", "--shape", "4,2,1,8,8", "--weights", "evil.pt"), "loaded safely"),
+        (("my_net:make", "--shape", "4,2,1,8,8", "--weights", "other.pt"), "do not fit Sequential"),
+    ],
+)
+def test_errors_are_one_sentence_and_exit_code_2(folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    torch.save(Evil(), folder / "evil.pt")
+    torch.save({"0.weight": torch.zeros(3)}, folder / "other.pt")
+    done = run(folder, "export", *arguments, "-o", "net.onnx")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "net.onnx").exists()
