@@ -81,6 +81,9 @@ pictures: env $(LAVA_ENV) .venv-browser/ready
 	env/build.sh browser "$(PYTHON)" .venv-browser
 	touch $@
 
+bench: env $(LAVA_ENV)
+	.venv/bin/python -m bench $(if $(LAVA_ENV),-lava .venv-lava/bin/python)
+
 bench-cuda: native
 	.venv/bin/python -m cmake --build build --target cuda_check
 	build/cuda_check

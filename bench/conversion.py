@@ -3,11 +3,13 @@
 Run ``python -m bench.conversion``.
 """
 
+import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 
 from custom_ops.model_file import write_model
@@ -21,7 +23,7 @@ def network() -> Network:
     """A float network of a million weights, three quarters of them dense."""
     rng = np.random.default_rng(0)
     neuron = FloatNeuron(v_decay=0.5, v_threshold=1.0)
-    synapses = (
+    synapses: tuple[Conv | Dense, ...] = (
         Conv(_weights(rng, 64, 2, 3, 3), padding=(1, 1)),
         Conv(_weights(rng, 128, 64, 3, 3), (2, 2), (1, 1)),
         Conv(_weights(rng, 152, 128, 3, 3), (2, 2), (1, 1)),
@@ -29,41 +31,47 @@ def network() -> Network:
         Dense(_weights(rng, 65, 300)),
     )
     blocks: list[Block] = []
-    shape, source = (2, 16, 16), "input"
+    shape: tuple[int, ...] = (2, 16, 16)
+    source = "input"
     for index, synapse in enumerate(synapses):
-        bias = rng.normal(0, 0.1, synapse.weight.shape[0]).astype(np.float32)
+        bias = np.asarray(rng.normal(0, 0.1, synapse.weight.shape[0]), np.float32)
         blocks.append(Block(f"layer{index}", synapse, neuron, shape, bias, (source,)))
         shape, source = blocks[-1].shape, blocks[-1].name
     return Network("bench", (2, 16, 16), tuple(blocks))
 
 
-def main() -> None:
-    """Print the median time of each stage."""
-    model = to_onnx(network())
-    weights = sum(block.synapse.weight.size for block in network().blocks)
-    console = Console(highlight=False)
-    console.print(f"{weights:,} weights, median of {_RUNS} runs")
+def stages() -> dict[str, float]:
+    """The median seconds of each stage, and of ``all``."""
+    given = network()
+    model = to_onnx(quantize(given))
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.onnx", Path(folder) / "out.net"
         write_model(model, source)
         for _ in range(_RUNS):
             marks = [time.perf_counter()]
-            loaded = load(source)
+            load(source)
             marks.append(time.perf_counter())
-            quantised = quantize(loaded)
+            quantised = quantize(given)
             marks.append(time.perf_counter())
             save_netx(quantised, target)
             marks.append(time.perf_counter())
             for stage, start, end in zip(("load", "quantize", "save_netx"), marks[:-1], marks[1:], strict=True):
                 times.setdefault(stage, []).append(end - start)
             times.setdefault("all", []).append(marks[-1] - marks[0])
-    for stage, seconds in times.items():
-        console.print(f"{stage:10} {1000 * sorted(seconds)[_RUNS // 2]:6.0f} ms")
+    return {stage: statistics.median(seconds) for stage, seconds in times.items()}
 
 
-def _weights(rng: np.random.Generator, *shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    return (rng.normal(0, 1.2, shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+def main() -> None:
+    """Print the median time of each stage."""
+    console = Console(highlight=False)
+    console.print(f"{sum(block.synapse.weight.size for block in network().blocks):,} weights, median of {_RUNS} runs")
+    for stage, seconds in stages().items():
+        console.print(f"{stage:10} {1000 * seconds:6.0f} ms")
+
+
+def _weights(rng: np.random.Generator, *shape: int) -> npt.NDArray[np.float32]:
+    return np.asarray(rng.normal(0, 1.2, shape) / np.sqrt(np.prod(shape[1:])), np.float32)
 
 
 if __name__ == "__main__":

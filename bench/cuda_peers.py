@@ -63,7 +63,7 @@ def _timed(torch: Any, call: Callable[[], Any]) -> float:
     """Median milliseconds of one call, by events."""
     for _ in range(3):
         call()
-    times = []
+    times: list[float] = []
     for _ in range(RUNS):
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()

@@ -34,8 +34,8 @@ def library() -> ctypes.CDLL:
 def gpu_code(path: str) -> set[tuple[str, int]]:
     """Kind and architecture of each piece of GPU code in a library.
 
-    nvcc puts them into one table ("fatbin"): a header with a magic number and its own and the table's size, then entries, each with
-    its kind (1 for PTX, 2 for machine code), header size, size and, 28 bytes in, its architecture.
+    nvcc puts them into one table ("fatbin"): a header with a magic number and its own and the table's size, then entries, each
+    with its kind (1 for PTX, 2 for machine code), header size, size and, 28 bytes in, its architecture.
     """
     library = Path(path).read_bytes()
     start = library.index(struct.pack("<I", 0xBA55ED50))

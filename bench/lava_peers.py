@@ -1,0 +1,67 @@
+"""The peers of Python 3.10, slayer and Lava's simulation: ``python -m bench.lava_peers NET.onnx INPUT_OUTPUT.npz OUT.json``.
+
+``INPUT_OUTPUT.npz`` holds the input and the spikes that are expected, of the network and of one layer of neurons.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import onnx2lava
+
+from .timing import THREADS, median_seconds
+from .workloads import NEURON
+
+_RUNS = 5
+
+
+def main() -> int:
+    """Measure, and write seconds and differing spikes as JSON."""
+    import torch
+    from lava.lib.dl import slayer
+
+    model, arrays, target = sys.argv[1:]
+    torch.set_num_threads(THREADS)
+    data = np.load(arrays)
+    network = onnx2lava.load(model)
+    found: dict[str, float] = {}
+
+    modules = onnx2lava.to_slayer(network)
+    x = torch.from_numpy(np.moveaxis(data["input"], 0, -1).copy())
+    with torch.no_grad():
+        found["slayer network"] = median_seconds(lambda: modules(x), _RUNS)
+        found["slayer network differs"] = int((np.moveaxis(modules(x).numpy(), -1, 0) != data["output"]).sum())
+
+    scale = 64
+    decays = {"current_decay": NEURON.i_decay / 4096, "voltage_decay": NEURON.v_decay / 4096}
+    neuron = slayer.neuron.cuba.Neuron(threshold=NEURON.v_threshold / scale, scale=scale, **decays)
+    sums = torch.from_numpy(np.moveaxis(data["sums"], 0, -1).copy()) / scale
+    with torch.no_grad():
+        found["slayer neuron"] = median_seconds(lambda: neuron(sums), _RUNS)
+        found["slayer neuron differs"] = int((np.moveaxis(neuron(sums).numpy(), -1, 0) != data["spikes"]).sum())
+
+    found["lava step and sample"], found["lava network differs"] = _lava(network, data["input"], data["output"])
+    Path(target).write_text(json.dumps(found), encoding="utf-8")
+    return 0
+
+
+def _lava(network: onnx2lava.Network, x: np.ndarray, expected: np.ndarray) -> tuple[float, int]:  # type: ignore[type-arg]
+    """Seconds for one step of one sample once Lava runs: what three samples take longer than one, so that its start-up is out."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.net"
+        onnx2lava.save_netx(network, path)
+        taken, differ = {}, 0
+        for samples in (1, 3):
+            start = time.perf_counter()
+            spikes = onnx2lava.run_netx(path, x[:, :samples])
+            taken[samples] = time.perf_counter() - start
+            differ += int((spikes != expected[:, :samples]).sum())
+    return (taken[3] - taken[1]) / 2 / len(x), differ
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The benchmark's table and picture."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .workloads import NETWORK, NEURON
+
+__all__ = ["Results", "markdown", "picture"]
+
+_OURS_NETWORK, _OURS_NEURON = "ours, native", "ours, native CubaLIF"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that one run measured; times in seconds.
+
+    Args:
+        processor: its name.
+        threads: threads that everything ran on.
+        network: reference network, by who ran it.
+        neurons: one layer of neurons, likewise.
+        growth: by axis, ``(steps, samples, neurons)`` and the time of native ``CubaLIF``.
+        bytes_per_neuron_step: growth of peak memory, of which input and output are 8.
+        export_seconds: export of 20 blocks.
+        conversion_seconds: ``.onnx`` to ``.net`` for a million weights.
+        differ: spikes that differ from ours, by peer.
+    """
+
+    processor: str
+    threads: int
+    network: Mapping[str, float]
+    neurons: Mapping[str, float]
+    growth: Mapping[str, Sequence[tuple[tuple[int, int, int], float]]]
+    bytes_per_neuron_step: float
+    export_seconds: float
+    conversion_seconds: float
+    differ: Mapping[str, int]
+
+
+def markdown(results: Results) -> str:
+    """The page docs/benchmark.md."""
+    steps, samples = NETWORK["steps"], NETWORK["samples"]
+    lines = [
+        "# Benchmark",
+        "",
+        f"Printed by `make bench`: one run, side by side, medians; {results.processor}, {results.threads} threads.",
+        "",
+        f"## Reference network, {NETWORK['channels']} channels, T = {steps}, N = {samples}",
+        "",
+        *_table(results.network, _OURS_NETWORK),
+        "",
+        "Lava's time is that of three samples less that of one, so without its start, for all "
+        f"{samples} samples: {_lava_step(results, steps * samples)}.",
+        "",
+        f"## One layer: {NEURON.steps} time steps of {NEURON.neurons:,} neurons",
+        "",
+        *_table(results.neurons, _OURS_NEURON),
+        "",
+        "## Growth of native CubaLIF",
+        "",
+        "| along | T | N | neurons | ms | ns per neuron-step |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    for axis, rows in results.growth.items():
+        for (t, n, count), seconds in rows:
+            lines.append(f"| {axis} | {t} | {n} | {count:,} | {1e3 * seconds:.2f} | {1e9 * seconds / (t * n * count):.3f} |")
+    lines += [
+        "",
+        "## And besides",
+        "",
+        "| what | measured |",
+        "| --- | --: |",
+        f"| peak memory for each further neuron-step, with its input and output | {results.bytes_per_neuron_step:.2f} bytes |",
+        f"| export of a network of 20 blocks | {results.export_seconds:.2f} s |",
+        f"| conversion of one million weights, `.onnx` to `.net` | {1e3 * results.conversion_seconds:.0f} ms |",
+        *(f"| spikes that differ: {name} | {count} |" for name, count in results.differ.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def picture(results: Results, theme: str) -> bytes:
+    """Times of the reference network and of one layer as bars, on a logarithmic axis, as PNG for a light or a dark page."""
+    from matplotlib.figure import Figure
+
+    ink, ours, others = {"light": ("#24292f", "#1f5fbf", "#8c959f"), "dark": ("#d6dde4", "#7fb2ff", "#6e7681")}[theme]
+    figure = Figure(figsize=(9, 4.2), dpi=144, layout="constrained")
+    titles = ("reference network", f"{NEURON.steps} steps of {NEURON.neurons:,} neurons")
+    for axes, title, times in zip(figure.subplots(1, 2), titles, (results.network, results.neurons), strict=True):
+        order = sorted(times, key=lambda name: -times[name])
+        values = [1e3 * times[name] for name in order]
+        bars = axes.barh(order, values, color=[ours if name.startswith("ours, native") else others for name in order])
+        axes.bar_label(bars, [f"{value:,.1f} ms" for value in values], padding=3, color=ink, fontsize=8)
+        axes.set_xscale("log")
+        axes.set_xlim(right=max(values) * 12)
+        axes.set_title(title, color=ink, fontsize=10)
+        axes.tick_params(colors=ink, labelsize=8)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(ink)
+        axes.patch.set_alpha(0)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", transparent=True)
+    return stream.getvalue()
+
+
+def _table(times: Mapping[str, float], ours: str) -> list[str]:
+    rows = ["| | ms | times ours |", "| --- | --: | --: |"]
+    return rows + [f"| {name} | {1e3 * taken:,.2f} | {taken / times[ours]:,.1f} |" for name, taken in times.items()]
+
+
+def _lava_step(results: Results, steps: int) -> str:
+    taken = results.network.get("NetX on Lava's simulation")
+    return "not measured" if taken is None else f"{1e3 * taken / steps:.1f} ms a step and a sample"
