@@ -50,7 +50,7 @@ def markdown(results: Results) -> str:
         "",
         *_table(results.network, _OURS_NETWORK),
         "",
-        "Lava's time is that of three samples less that of one, so without its start, for all "
+        "Lava's time is what eight samples take longer than two, so without its start, brought to all "
         f"{samples} samples: {_lava_step(results, steps * samples)}.",
         "",
         f"## One layer: {NEURON.steps} time steps of {NEURON.neurons:,} neurons",
