@@ -11,6 +11,7 @@ import onnxruntime
 from .errors import ModelFileError, RuntimeUnavailableError
 from .model_file import read_model
 from .operators import DOMAIN, OPERATORS
+from .optimize import optimize
 
 __all__ = ["get_library_path", "session"]
 
@@ -51,7 +52,8 @@ def session(
     Args:
         model: a path, the serialised bytes, or the model itself.
         native: whether to run the ``snn`` operators with the native library: ``"auto"`` where it is there, ``False`` never
-            (the model's own function bodies serve, on any onnxruntime), ``True`` always. The spikes are the same.
+            (the model's own function bodies serve, on any onnxruntime), ``True`` always. The spikes are the same. With the
+            native library, Loihi-integer networks are first rewritten by :func:`custom_ops.optimize.optimize`.
         device: ``"cpu"`` or ``"cuda"``. With ``"cuda"`` everything runs on the GPU where onnxruntime has its CUDA provider;
             where it has not, the ``snn`` operators alone do, and copy their inputs and outputs.
         kw: passed on to :class:`onnxruntime.InferenceSession` (``sess_options``, ``providers``, …). The native library is
@@ -68,7 +70,10 @@ def session(
     if device == "cuda":
         providers = _prepare_cuda(options, native)
     elif native is True or (native == "auto" and _LIBRARIES["cpu"].exists()):
-        options.register_custom_ops_library(get_library_path())
+        path = get_library_path()
+        options.register_custom_ops_library(path)
+        if ctypes.CDLL(path).snn_ops_fast_blocks():
+            proto = optimize(proto)
     try:
         return onnxruntime.InferenceSession(proto.SerializeToString(), **{"sess_options": options, "providers": providers, **kw})
     except Exception as error:  # onnxruntime raises a dozen unrelated classes for a model it refuses

@@ -19,3 +19,6 @@ SNN_EXPORT const char* snn_ops_isa(int index) {
 
 // Use that instruction set from now on, in every session; 0 where this processor does not have it.
 SNN_EXPORT int snn_ops_use_isa(const char* isa) { return snn::use_isa(isa); }
+
+// 1 where the kernels in use make a block faster than onnxruntime's own convolution and a CubaLIF node behind it: the plain ones do not.
+SNN_EXPORT int snn_ops_fast_blocks() { return snn::kernels().fast_block; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "block_kernel.h"
 #include "neuron_kernels.h"
 
 namespace snn {
@@ -30,6 +31,10 @@ struct Cpu {
 
 }  // namespace
 
-std::vector<const Operator*> cpu_operators() { return operators_of<Cpu>(nullptr); }
+std::vector<const Operator*> cpu_operators() {
+  std::vector<const Operator*> operators = operators_of<Cpu>(nullptr);
+  for (const Operator* block : block_operators()) operators.push_back(block);
+  return operators;
+}
 
 }  // namespace snn

@@ -25,7 +25,7 @@ constexpr std::uint32_t api_version = 20;
 constexpr std::uint32_t custom_op_version = 17;
 
 enum ErrorCode : int { invalid_argument = 2, runtime_exception = 6 };
-enum ElementType : int { undefined_type = 0, float32 = 1, int32 = 6 };
+enum ElementType : int { undefined_type = 0, float32 = 1, uint8 = 2, int8 = 3, int32 = 6 };
 enum Characteristic : int { required = 0, optional = 1 };
 enum MemoryType : int { default_memory = 0 };
 

@@ -11,6 +11,7 @@
 #include <random>
 #include <string>
 
+#include "block.h"
 #include "kernels/isa.h"
 #include "layer.h"
 
@@ -185,6 +186,78 @@ void check_float_neuron(Random& random) {
   }
 }
 
+void check_block(Random& random) {
+  snn::BlockLayer layer{};
+  auto& w = layer.window;
+  const bool real = random.coin();
+  std::size_t size[2], out[2];
+  for (int axis = 0; axis < 2; ++axis) {
+    size[axis] = random.between(1, 9), w.padding[axis] = random.between(0, 2), w.stride[axis] = random.between(1, 3);
+    w.kernel[axis] = random.between(1, std::min<i64>(5, size[axis] + 2 * w.padding[axis]));
+    w.dilation[axis] = w.kernel[axis] > 1 ? random.between(1, std::min<i64>(3, (size[axis] + 2 * w.padding[axis] - 1) / (w.kernel[axis] - 1))) : 1;
+    out[axis] = (size[axis] + 2 * w.padding[axis] - (w.kernel[axis] - 1) * w.dilation[axis] - 1) / w.stride[axis] + 1;
+  }
+  layer.height = size[0], layer.width = size[1], layer.channels = random.one_of<i64>({1, 2, 3, 4, 8, 17});
+  layer.out_height = out[0], layer.out_width = out[1], layer.outputs = random.one_of<i64>({1, 2, 15, 16, 17, 33});
+  layer.steps = random.one_of<i64>({0, 1, 3, 8, 31, 32, 33, 70}), layer.samples = random.between(0, 3);
+  layer.parameters = {static_cast<i32>(random.one_of<i64>({0, 4096, random.between(0, 4096)})),
+                      static_cast<i32>(random.one_of<i64>({0, 4096, random.between(0, 4096)})), static_cast<i32>(random.between(0, 400)) << 6};
+  const std::size_t C = layer.channels, H = layer.height, W = layer.width, O = layer.outputs, T = layer.steps, N = layer.samples;
+
+  // The weights as a convolution has them, and packed.
+  const std::size_t kh = w.kernel[0], kw = w.kernel[1], groups = layer.groups(), runs = w.dilation[1] == 1 ? kh : kh * kw;
+  auto weights = filled<std::int8_t>(O * kh * kw * C, [&] { return static_cast<std::int8_t>(random.between(-128, 127)); });
+  auto packed = filled<std::int8_t>((O + 15) / 16 * groups * 64, [] { return std::int8_t{0}; });
+  const std::size_t run_bytes = kh * kw * C / runs;
+  for (std::size_t o = 0; o < O; ++o)
+    for (std::size_t i = 0; i < kh * kw * C; ++i)
+      packed[((o / 16 * groups + i / run_bytes * (groups / runs) + i % run_bytes / 4) * 16 + o % 16) * 4 + i % run_bytes % 4] = weights[o * kh * kw * C + i];
+  auto bias = filled<i32>(O, [&] { return static_cast<i32>(random.between(-4096, 4095)); });
+  const i64 largest = real ? random.one_of<i64>({1, 1, 127, 128}) : 1;  // 128 is more than the kernels take
+  auto x = filled<std::uint8_t>(T * N * H * W * C, [&] { return static_cast<std::uint8_t>(random.between(0, largest)); });
+  auto real_x = filled<float>(T * N * H * W * C, [] { return 0.0f; });
+  for (std::size_t frame = 0; frame < T * N; ++frame)
+    for (std::size_t i = 0; i < H * W * C; ++i) real_x[frame * H * W * C + i % C * H * W + i / C] = x[frame * H * W * C + i];
+  const std::size_t count = T * N * layer.out_height * layer.out_width * O;
+  auto spikes = filled<std::uint8_t>(count, [] { return std::uint8_t{9}; });
+  auto s = filled<float>(count, [] { return NAN; });
+  layer.weights = packed.get(), layer.bias = random.coin() ? bias.get() : nullptr;
+  real ? layer.real_x = real_x.get() : nullptr;
+  layer.spikes_x = real ? nullptr : x.get();
+  layer.spikes = spikes.get(), layer.s = random.coin() ? s.get() : nullptr;
+
+  for (int index = 0; const snn::Kernels* kernels = snn::available_kernels(index); ++index) {
+    snn::use_isa(kernels->isa);
+    bool fits = true;
+    for (std::size_t task = layer.tasks(); task-- > 0;) fits = layer.run(task) && fits;
+    if (!fits)
+      for (std::size_t n = 0; n < N; ++n) layer.run_real(n);
+    for (std::size_t at = 0; at < N * layer.out_height * layer.out_width * O; ++at) {
+      const std::size_t o = at % O, column = at / O % out[1], row = at / O / out[1] % out[0], n = at / O / out[1] / out[0];
+      i32 u = 0, v = 0;
+      for (std::size_t t = 0; t < T; ++t) {
+        i64 a = 0;
+        for (std::size_t i = 0; i < kh * kw * C; ++i) {
+          const std::size_t y = row * w.stride[0] + i / C / kw * w.dilation[0] - w.padding[0];
+          const std::size_t z = column * w.stride[1] + i / C % kw * w.dilation[1] - w.padding[1];
+          if (y < H && z < W) a += i64{2} * weights[o * kh * kw * C + i] * x[(((t * N + n) * H + y) * W + z) * C + i % C];
+        }
+        i64 sum = wrapped(static_cast<i64>(u) * layer.parameters.u_keep / 4096 + wrapped(a * 64));
+        if (sum > 1 << 23) sum -= 1 << 24;
+        if (sum <= -(1 << 23)) sum += 1 << 24;
+        u = wrapped(sum);
+        sum = wrapped(static_cast<i64>(v) * layer.parameters.v_keep / 4096 + u + (layer.bias ? bias[o] * 64 : 0));
+        v = static_cast<i32>(std::min<i64>(std::max<i64>(sum, 1 - (1 << 23)), (1 << 23) - 1));
+        const bool fired = v > layer.parameters.threshold;
+        const std::size_t frame = (t * N + n) * out[0] * out[1] * O, place = row * out[1] + column;
+        expect(spikes[frame + place * O + o] == fired, kernels->isa, "a block's spike");
+        if (layer.s) expect(s[frame + o * out[0] * out[1] + place] == static_cast<float>(fired), kernels->isa, "a block's spike as float");
+        if (fired) v = 0;
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -197,6 +270,7 @@ int main(int count, char** arguments) {
       Random random(seed + round);
       check_cuba_lif(random);
       check_float_neuron(random);
+      check_block(random);
     }
   } catch (const Failure& failure) {
     std::printf("seed %u: %s\n", seed + round, failure.what.c_str());

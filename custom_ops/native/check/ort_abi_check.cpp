@@ -69,6 +69,7 @@ static_assert(alike<decltype(OrtApiBase::GetApi), decltype(ours::ApiBase::GetApi
 static_assert(ours::invalid_argument == ORT_INVALID_ARGUMENT && ours::runtime_exception == ORT_RUNTIME_EXCEPTION);
 static_assert(ours::undefined_type == ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED);
 static_assert(ours::float32 == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT && ours::int32 == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32);
+static_assert(ours::uint8 == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 && ours::int8 == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8);
 static_assert(ours::required == INPUT_OUTPUT_REQUIRED && ours::optional == INPUT_OUTPUT_OPTIONAL);
 static_assert(static_cast<int>(ours::default_memory) == static_cast<int>(OrtMemTypeDefault));
 

@@ -1,8 +1,8 @@
 // Compiled with -mavx2; called only where the processor has it.
 #include <immintrin.h>
 
+#include "block.h"
 #include "isa.h"
-#include "neurons.h"
 
 namespace snn {
 namespace {
@@ -46,6 +46,19 @@ struct Avx2Lanes {
   static Float div(Float a, Float b) { return _mm256_div_ps(a, b); }
   static Float greater_equal(Float a, Float b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
   static Float one_where(Float mask) { return _mm256_and_ps(mask, _mm256_set1_ps(1.0f)); }
+
+  using Weights = __m256i;
+  static Weights load_weights(const std::int8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+  // Inputs of at most 127 keep the sums of two products inside 16 bits.
+  static Int dot(Int sum, std::uint32_t inputs, Weights weights) {
+    const Int pairs = _mm256_maddubs_epi16(_mm256_set1_epi32(static_cast<std::int32_t>(inputs)), weights);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static void store_spikes(std::uint8_t* to, Int fired) {
+    const Int ones = _mm256_srli_epi32(fired, 31);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(ones), _mm256_extracti128_si256(ones, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
+  }
 };
 
 }  // namespace

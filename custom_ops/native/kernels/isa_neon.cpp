@@ -1,8 +1,8 @@
 // Part of every 64-bit ARM processor.
 #include <arm_neon.h>
 
+#include "block.h"
 #include "isa.h"
-#include "neurons.h"
 
 namespace snn {
 namespace {
@@ -54,6 +54,6 @@ struct NeonLanes {
 
 }  // namespace
 
-const Kernels neon_kernels = kernels_of<NeonLanes>("neon");
+const Kernels neon_kernels = kernels_of<NeonLanes, PlainLanes>("neon");
 
 }  // namespace snn

@@ -1,5 +1,5 @@
+#include "block.h"
 #include "isa.h"
-#include "neurons.h"
 
 namespace snn {
 

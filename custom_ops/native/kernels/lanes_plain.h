@@ -56,6 +56,15 @@ struct PlainLanes {
   static Float mul(Float a, Float b) { return a * b; }
   static Float div(Float a, Float b) { return a / b; }
   static Mask greater_equal(Float a, Float b) { return -static_cast<Mask>(a >= b); }
+
+  // Four inputs of 0 ... 127, one in each byte, times the four weights of each neuron.
+  using Weights = const std::int8_t*;
+  static Weights load_weights(const std::int8_t* from) { return from; }
+  static Int dot(Int sum, std::uint32_t inputs, Weights weights) {
+    for (int i = 0; i < 4; ++i) sum += static_cast<Int>(inputs >> (8 * i) & 0xff) * weights[i];
+    return sum;
+  }
+  static void store_spikes(std::uint8_t* to, Mask fired) { *to = static_cast<std::uint8_t>(fired & 1); }
 };
 
 }  // namespace

@@ -150,10 +150,5 @@ void float_neuron(const FloatTile& tile) {
   }
 }
 
-template <class L>
-constexpr Kernels kernels_of(const char* isa) {
-  return {isa, cuba_lif<L, float>, cuba_lif<L, std::int32_t>, float_neuron<L>};
-}
-
 }  // namespace
 }  // namespace snn

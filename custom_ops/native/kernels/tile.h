@@ -58,12 +58,33 @@ struct FloatTile {
   float* v;
 };
 
+// Output neurons that a block's kernel works on at a time: neighbouring channels at one place.
+constexpr std::size_t block_lanes = 16;
+
+// A block of synapse and CUBA neurons at one place, over some time steps.
+struct BlockTile {
+  CubaLIFParameters parameters;
+  const std::uint8_t* x;        // what the synapse sees at the first step: whole numbers, 0 ... 127
+  std::size_t x_stride;         // bytes from one step to the next
+  const std::int32_t* offsets;  // where each group of four inputs is, in bytes from x
+  std::size_t groups;
+  const std::int8_t* weights;   // halves of the weights, [groups, 16, 4]
+  std::size_t steps;
+  const std::int32_t* bias;     // bias << 6, [16]
+  std::int32_t* u;              // states, updated, [16]
+  std::int32_t* v;
+  std::uint8_t* s;              // spikes, 16 bytes a step
+  std::size_t s_stride;
+};
+
 // The kernels of one instruction set.
 struct Kernels {
   const char* isa;
   void (*cuba_lif_float)(const CubaLIFTile&);
   void (*cuba_lif_int)(const CubaLIFTile&);
   void (*float_neuron)(const FloatTile&);
+  void (*cuba_block)(const BlockTile&);
+  bool fast_block;  // whether that one has vector instructions
 };
 
 }  // namespace snn

@@ -1,0 +1,9 @@
+// Compiled with -mavx512vnni; called only where the processor has it.
+#include "isa.h"
+#include "lanes_avx512.h"
+
+namespace snn {
+
+const Kernels avx512vnni_kernels = kernels_of<Avx512Lanes>("avx512vnni");
+
+}  // namespace snn

@@ -1,0 +1,287 @@
+"""Make a Loihi-integer network faster for the native library: synapse and neurons become one operator, ``snn.CubaBlock``.
+
+In an exported file the sums of a convolution go through memory as float32, four bytes for each neuron and time step, and so do
+the spikes. ``CubaBlock`` adds up 8-bit weights where spikes are and passes the sums on to the neurons in registers; between
+blocks, spikes are bytes with the channels last. The spikes are the same: whole numbers have one sum.
+
+``CubaBlock`` exists in the native library alone, so an optimised model is for a session and not for a file.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from .operators import CUBA_LIF, DOMAIN
+
+__all__ = ["optimize"]
+
+Array: TypeAlias = npt.NDArray[Any]
+_Features: TypeAlias = tuple[int, ...]
+
+_LANES = 16  # outputs that the kernel computes together (block_lanes in native/kernels/tile.h)
+_MOST_INPUTS = 1 << 17  # of one neuron: their sum of products up to 127 * 128 stays inside 32 bits
+_WINDOW = ("kernel", "stride", "padding", "dilation")
+
+
+@dataclass(frozen=True)
+class _Synapse:
+    """What stands before a neuron.
+
+    Args:
+        source: the spikes that it reads, before any Reshape.
+        flat: the same as ``[T, N, F]``, for a dense synapse; else None.
+        weight: ``[O, C, h, w]``, or ``[O, F]`` for a dense synapse.
+        window: kernel, stride, padding and dilation, along height and width.
+        features: ``(O, H, W)`` or ``(O,)`` of the sums.
+    """
+
+    source: ir.Value
+    flat: ir.Value | None
+    weight: Array
+    window: tuple[tuple[int, int], ...]
+    features: _Features
+
+
+def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` with a ``CubaBlock`` in place of every convolution or dense synapse that feeds a ``CubaLIF``.
+
+    What does not fit is left as it is: grouped convolutions, weights that are not even whole numbers in -256 … 254, neurons with
+    states that go in or out, shapes that the file leaves open. Names of inputs and outputs stay.
+
+    Args:
+        model: a Loihi-integer network; it is not changed.
+
+    Returns:
+        A model for sessions with the native library; ``model`` itself where there is nothing to do.
+    """
+    if not any(node.domain == DOMAIN and node.op_type == CUBA_LIF.name for node in model.graph.node):
+        return model
+    graph_model = ir.from_proto(model)
+    fuser = _Fuser(graph_model.graph)
+    if not fuser.run():
+        return model
+    common.RemoveUnusedNodesPass()(graph_model)
+    fuser.drop_unread_floats()
+    return ir.to_proto(graph_model)
+
+
+class _Fuser:
+    """One walk over the graph, in order."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._features: dict[ir.Value, _Features] = {}
+        self._packed: dict[ir.Value, ir.Value] = {}  # spikes as floats -> as bytes
+        for value in graph.inputs:
+            if (features := _static(value)) is not None:
+                self._features[value] = features
+
+    def run(self) -> bool:
+        """Whether anything was fused."""
+        for node in list(self._graph):
+            if node.domain != DOMAIN or node.op_type != CUBA_LIF.name:
+                continue
+            self._note_features(node)
+            synapse = self._synapse(node)
+            bias = None if synapse is None else _bias(node, synapse.features)
+            if synapse is not None and bias is not None and self._stateless(node):
+                self._fuse(node, synapse, bias)
+        return bool(self._packed)
+
+    def drop_unread_floats(self) -> None:
+        """Where only other blocks read a block's spikes, bytes are enough."""
+        for spikes, packed in self._packed.items():
+            block = packed.producer()
+            if block is not None and not spikes.uses() and not spikes.is_graph_output():
+                block.resize_outputs(1)
+
+    def _note_features(self, node: ir.Node) -> None:
+        """A neuron has as many outputs as inputs, whether it is fused or not."""
+        sums = node.inputs[0]
+        producer = _producer(sums)
+        features = self._features.get(sums) if sums is not None else None
+        if producer is not None and producer.op_type == "Reshape":
+            features = self._unfolded(producer)
+        if features is not None:
+            self._features[node.outputs[0]] = features
+
+    def _stateless(self, node: ir.Node) -> bool:
+        given = any(value is not None for value in node.inputs[2:])
+        wanted = any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
+        return not given and not wanted
+
+    def _synapse(self, node: ir.Node) -> _Synapse | None:
+        sums = node.inputs[0]
+        producer = _only_for(node, sums)
+        if producer is None:
+            return None
+        if producer.op_type == "MatMul":
+            return self._dense(producer)
+        if producer.op_type == "Reshape":
+            conv = _only_for(producer, producer.inputs[0])
+            return None if conv is None or conv.op_type != "Conv" else self._convolution(conv, producer)
+        return None
+
+    def _convolution(self, conv: ir.Node, unfold: ir.Node) -> _Synapse | None:
+        fold = _producer(conv.inputs[0])
+        weight = _constant(conv.inputs[1])
+        attributes = conv.attributes
+        if fold is None or fold.op_type != "Reshape" or weight is None or weight.ndim != 4:
+            return None
+        if any(value is not None for value in conv.inputs[2:]) or attributes.get_int("group", 1) != 1:
+            return None
+        strides, dilations = attributes.get_ints("strides", [1, 1]), attributes.get_ints("dilations", [1, 1])
+        pads = attributes.get_ints("pads", [0, 0, 0, 0])
+        if attributes.get_string("auto_pad", "NOTSET") != "NOTSET" or len(pads) != 4 or pads[:2] != pads[2:]:
+            return None
+        source, folded = fold.inputs[0], _constant(fold.inputs[1])
+        features = self._features.get(source) if source is not None else None
+        if source is None or folded is None or features is None or len(features) != 3 or folded.tolist() != [-1, *features]:
+            return None
+        kernel = weight.shape[2:]
+        sides = zip(features[1:], kernel, strides, pads[:2], dilations, strict=True)
+        size = [(length + 2 * pad - dilate * (k - 1) - 1) // step + 1 for length, k, step, pad, dilate in sides]
+        if weight.shape[1] != features[0] or min(size) < 1 or self._unfolded(unfold) != (weight.shape[0], *size):
+            return None
+        window = tuple((int(pair[0]), int(pair[1])) for pair in (kernel, strides, pads, dilations))
+        return _Synapse(source, None, weight, window, (weight.shape[0], *size))
+
+    def _unfolded(self, reshape: ir.Node) -> _Features | None:
+        """The features F where ``reshape`` gives ``[T, N, *F]``, with T and N read off the network's input."""
+        target = _producer(reshape.inputs[1])
+        if target is None or target.op_type != "Concat" or len(target.inputs) != 2:
+            return None
+        leading, rest = _producer(target.inputs[0]), _constant(target.inputs[1])
+        if leading is None or leading.op_type != "Shape" or leading.inputs[0] not in self._graph.inputs or rest is None:
+            return None
+        whole = leading.attributes.get_int("start", 0) == 0 and leading.attributes.get_int("end", -1) == 2
+        return tuple(rest.tolist()) if whole else None
+
+    def _dense(self, matmul: ir.Node) -> _Synapse | None:
+        flat, weight = matmul.inputs[0], _constant(matmul.inputs[1])
+        if flat is None or weight is None or weight.ndim != 2:
+            return None
+        source = flat
+        reshape = _producer(flat)
+        if reshape is not None and reshape.op_type == "Reshape":
+            target = _constant(reshape.inputs[1])
+            if target is None or target.tolist() != [0, 0, weight.shape[0]] or reshape.inputs[0] is None:
+                return None
+            source = reshape.inputs[0]
+        elif len(self._features.get(flat, ())) != 1:
+            return None
+        return _Synapse(source, flat, weight.T, ((1, 1), (1, 1), (0, 0), (1, 1)), (weight.shape[1],))
+
+    def _fuse(self, node: ir.Node, synapse: _Synapse, bias: Array) -> None:
+        weight, x = synapse.weight, self._packed.get(synapse.source)
+        if weight.ndim == 2:
+            outputs, inputs = weight.shape
+            channels = inputs
+            if x is not None:
+                channels = self._features[synapse.source][0]  # bytes come with the channels last
+            weight = weight.reshape(outputs, channels, -1).transpose(0, 2, 1).reshape(outputs, 1, inputs)
+        else:
+            weight = weight.transpose(0, 2, 3, 1)  # [O, h, w, C]
+            outputs, height, width, channels = weight.shape
+            runs = height if synapse.window[3][1] == 1 else height * width
+            weight = weight.reshape(outputs, runs, -1)
+        if not _fits(weight):
+            return
+        stem = node.name or "block"
+        constants = [self._initializer(f"{stem}/packed_weight", _packed_weight(weight))]
+        if bias.any():
+            constants.append(self._initializer(f"{stem}/packed_bias", bias))
+        attributes: dict[str, int] = {
+            f"{name}_{side}": synapse.window[field][axis]
+            for field, name in enumerate(_WINDOW)
+            for axis, side in enumerate(("height", "width"))
+        }
+        attributes |= {"dense": int(synapse.weight.ndim == 2), "outputs": outputs}
+        attributes |= {attribute.name: node.attributes[attribute.name].as_int() for attribute in CUBA_LIF.attributes}
+        read = x if x is not None else synapse.flat if synapse.flat is not None else synapse.source
+        spikes = node.outputs[0]
+        block = ir.node("CubaBlock", [read, *constants], attributes, domain=DOMAIN, num_outputs=2, name=f"{stem}/CubaBlock")
+        packed, real = block.outputs
+        packed.name = f"{stem}/packed"
+        real.shape, real.type = spikes.shape, spikes.type
+        ir.convenience.replace_nodes_and_values(self._graph, node, [node], [block], [spikes], [real])
+        self._features[real] = synapse.features
+        self._packed[real] = packed
+
+    def _initializer(self, name: str, array: Array) -> ir.Value:
+        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self._graph.register_initializer(value)
+        return value
+
+
+def _static(value: ir.Value) -> _Features | None:
+    """The dimensions behind time and batch, where the file fixes them."""
+    if value.shape is None or len(value.shape) < 3:
+        return None
+    dims = list(value.shape)[2:]
+    known = [dim for dim in dims if isinstance(dim, int)]
+    return tuple(known) if len(known) == len(dims) and min(known) > 0 else None
+
+
+def _producer(value: ir.Value | None) -> ir.Node | None:
+    node = None if value is None else value.producer()
+    return node if node is not None and node.domain in ("", "ai.onnx") else None
+
+
+def _only_for(node: ir.Node, value: ir.Value | None) -> ir.Node | None:
+    """The standard operator that makes ``value``, if nobody but ``node`` wants it."""
+    if value is None or value.is_graph_output() or len(value.uses()) != 1:
+        return None
+    return _producer(value)
+
+
+def _constant(value: ir.Value | None) -> Array | None:
+    """What ``value`` is in every run: an initializer, or one behind Cast and Mul, as weights are stored."""
+    if value is None or value.is_graph_input():
+        return None
+    if value.const_value is not None:
+        return value.const_value.numpy()
+    node = _producer(value)
+    if node is None:
+        return None
+    if node.op_type == "Constant" and "value" in node.attributes:
+        return node.attributes["value"].as_tensor().numpy()
+    operands = [_constant(operand) for operand in node.inputs]
+    if node.op_type == "Cast" and operands[0] is not None and node.attributes.get_int("to", 0) == ir.DataType.FLOAT:
+        return operands[0].astype(np.float32)
+    if node.op_type == "Mul" and len(operands) == 2 and operands[0] is not None and operands[1] is not None:
+        return np.asarray(operands[0] * operands[1]) if min(operands[0].size, operands[1].size) == 1 else None
+    return None
+
+
+def _bias(node: ir.Node, features: _Features) -> Array | None:
+    """The neuron's bias, one whole number a channel; zeros where it has none, None where it cannot be said like that."""
+    if len(node.inputs) < 2 or node.inputs[1] is None:
+        return np.zeros(features[0], np.int32)
+    given = _constant(node.inputs[1])
+    if given is None or given.ndim > len(features) or np.abs(given).max(initial=0) >= 2**24:
+        return None
+    whole = given.astype(np.int32).reshape((1,) * (len(features) - given.ndim) + given.shape)
+    if whole.shape[0] not in (1, features[0]) or whole[0].size != 1:
+        return None
+    return np.ascontiguousarray(np.broadcast_to(whole.reshape(-1), features[:1]))
+
+
+def _fits(runs: Array) -> bool:
+    """Whether these are halves of 8 bits and few enough for 32-bit sums: weights ``[O, runs, inputs side by side]``."""
+    even = runs % 2 == 0
+    return bool(even.all() and runs.min() >= -256 and runs.max() <= 254 and runs[0].size <= _MOST_INPUTS)
+
+
+def _packed_weight(runs: Array) -> Array:
+    """``[O, runs, n]`` → int8 halves ``[O / 16, groups of four, 16, 4]``, filled up with zeros."""
+    outputs, count, inputs = runs.shape
+    padded = np.zeros((-(-outputs // _LANES) * _LANES, count, -(-inputs // 4) * 4), np.int8)
+    padded[:outputs, :, :inputs] = runs // 2
+    return padded.reshape(-1, _LANES, count * padded.shape[2] // 4, 4).transpose(0, 2, 1, 3)

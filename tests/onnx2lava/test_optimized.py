@@ -1,0 +1,132 @@
+"""Networks as the native library runs them, synapse and neurons in one operator: the same spikes, on every instruction set."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+import custom_ops
+from custom_ops.optimize import optimize
+from onnx2lava import Conv, Dense, to_onnx
+from onnx2lava.network import Network
+from tests.custom_ops.native import Library
+from tests.onnx2lava.networks import IF, LEAKY, build, examples, networks, spikes, weights
+
+
+def blocks(model: onnx.ModelProto) -> int:
+    return sum(node.op_type == "CubaBlock" for node in model.graph.node)
+
+
+def fusible(network: Network) -> int:
+    return sum(isinstance(block.synapse, Dense) or block.synapse.groups == 1 for block in network.blocks)
+
+
+INPUTS = {
+    "spikes": lambda rng, shape: rng.random(shape) < 0.4,
+    "counts": lambda rng, shape: rng.integers(0, 128, shape),
+    "larger counts": lambda rng, shape: rng.integers(0, 300, shape),
+    "real numbers": lambda rng, shape: rng.integers(-12, 13, shape) / 4,  # their sums are exact, and ties occur
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    networks(),
+    st.sampled_from(["last", "all"]),
+    st.sampled_from(sorted(INPUTS)),
+    st.sampled_from([0, 1, 3, 8, 33, 40]),
+    st.integers(0, 3),
+)
+def test_a_network_of_blocks_gives_the_same_spikes(network, outputs, kind, steps, samples):
+    model = to_onnx(network, outputs=outputs)
+    assert blocks(optimize(model)) == fusible(network)
+    x = INPUTS[kind](np.random.default_rng(0), (max(steps, 1), samples, *network.input_shape)).astype(np.float32)
+    expected = custom_ops.session(model, native=False).run(None, {"input": x})
+    library = Library()
+    for isa in library.isas:
+        with library.isa(isa):
+            for spikes_, right in zip(_run(model, x), expected, strict=True):
+                np.testing.assert_array_equal(spikes_, right, err_msg=isa)
+
+
+def _run(model, x):
+    """On the operators of the optimised model, also with instructions for which a session would not choose it."""
+    options = custom_ops.runtime.onnxruntime.SessionOptions()
+    options.register_custom_ops_library(custom_ops.get_library_path())
+    serialized = optimize(model).SerializeToString()
+    session = custom_ops.runtime.onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"input": x})
+
+
+def test_wide_layers_many_steps_and_no_steps():
+    rng = np.random.default_rng(3)
+    network = build(
+        (3, 20, 17),
+        [
+            (Conv(weights(rng, 24, 3, 3, 3), padding=(1, 1)), IF, False),
+            (Conv(weights(rng, 40, 24, 5, 2), (2, 2), (2, 0)), LEAKY, True),
+            (Dense(weights(rng, 70, 40 * 10 * 8)), LEAKY, False),
+            (Dense(weights(rng, 10, 70)), IF, True),
+        ],
+    )
+    network = replace(network, blocks=tuple(replace(b, neuron=replace(b.cuba, v_threshold=4000)) for b in network.blocks))
+    model = to_onnx(network, outputs="all")
+    x = spikes(network, 70, 5)
+    for body, native in zip(*(custom_ops.session(model, native=n).run(None, {"input": x}) for n in (False, True)), strict=True):
+        assert 0 < body.mean() < 1
+        np.testing.assert_array_equal(native, body)
+    empty = custom_ops.session(model, native=True).run(None, {"input": x[:0]})
+    assert [array.shape for array in empty] == [(0, 5, *shape) for shape in _shapes(network)]
+
+
+def _shapes(network):
+    return [network.output_shape, *(block.shape for block in network.blocks)]
+
+
+def _model():
+    return to_onnx(examples()["conv, pool, dense"])
+
+
+def _odd_weight(model):
+    model.graph.initializer.remove(weight := next(i for i in model.graph.initializer if i.name == "conv_fc.0.weight"))
+    halves = numpy_helper.to_array(weight).astype(np.float32) + 0.5
+    node = next(n for n in model.graph.node if n.op_type == "Cast" and n.input[0] == weight.name)
+    model.graph.initializer.append(numpy_helper.from_array(halves, weight.name))
+    assert node.op_type == "Cast"
+
+
+def _sums_shown(model):
+    sums = next(n for n in model.graph.node if n.op_type == "CubaLIF").input[0]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(sums, onnx.TensorProto.FLOAT, None))
+
+
+def _open_shape(model):
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_param = "H"
+
+
+def _one_sided_padding(model):
+    conv = next(n for n in model.graph.node if n.op_type == "Conv")
+    pads = next(a for a in conv.attribute if a.name == "pads")
+    pads.ints[:] = [0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("change", [_odd_weight, _sums_shown, _open_shape, _one_sided_padding])
+def test_what_does_not_fit_stays_as_it_is(change):
+    model = _model()
+    whole = blocks(optimize(model))
+    change(model)
+    optimised = optimize(model)
+    assert blocks(optimised) < whole
+    x = spikes(examples()["conv, pool, dense"], 9, 2)
+    body, native = (custom_ops.session(model, native=n).run(None, {"input": x})[0] for n in (False, True))
+    np.testing.assert_array_equal(native, body)
+
+
+def test_a_model_without_integer_neurons_is_returned_as_it_is():
+    model = _model()
+    del model.graph.node[:]
+    assert optimize(model) is model
