@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from .errors import ConversionError, NetworkError
 
@@ -189,6 +190,10 @@ class Network:
         input_shape: ``(C, H, W)`` or ``(F,)`` of the spikes that go in.
         blocks: at least one.
         metadata: what the producer says about itself (ONNX metadata).
+        encoder: what stays on the host and makes spikes of images; from ``input`` ``[T, N, *]`` to ``output``, the spikes
+            ``[T, N, *input_shape]`` that go in. None where spikes go in as they are.
+        readout: what stays on the host behind the last spikes, from ``input``, those spikes, to ``output``; None if nothing.
+        message_bits: 0 where the input is spikes; else it is counts of events below ``2 ** message_bits`` (graded spikes).
 
     Raises:
         NetworkError: the blocks do not fit together; the message names the block.
@@ -198,6 +203,9 @@ class Network:
     input_shape: Shape
     blocks: tuple[Block, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    encoder: onnx.ModelProto | None = None
+    readout: onnx.ModelProto | None = None
+    message_bits: int = 0
 
     def __post_init__(self) -> None:
         _validate(self)

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -250,16 +251,21 @@ def _as_given(proto: onnx.ModelProto, network: Network, x: Array, progress: Prog
 
 
 def _float_spikes(proto: onnx.ModelProto, network: Network, x: Array) -> Spikes:
-    """The file itself, with the spikes of every neuron that a block is named after shown as outputs."""
-    neurons = {node.name.rpartition("/")[0]: node.output[0] for node in proto.graph.node if node.domain == DOMAIN}
+    """The file itself, with the spikes of every node that a block is named after shown as outputs."""
+    neurons = {
+        node.name.rpartition("/")[0]: node.output[0]
+        for node in proto.graph.node
+        if node.domain == DOMAIN or node.op_type in ("MaxPool", "GlobalMaxPool")
+    }
     model = onnx.ModelProto()
     model.CopyFrom(proto)
     shown = {output.name for output in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=value) for value in neurons.values() if value not in shown)
     results = _run_session(model, x, native="auto")
     spikes = {block.name: results[neurons[block.name]] for block in network.blocks if block.name in neurons}
+    # Pools fold time into the batch, and what lowering made a matrix gives its spikes flat.
     shapes = {block.name: (*x.shape[:2], *block.shape) for block in network.blocks}
-    return {name: values for name, values in spikes.items() if values.shape == shapes[name]}
+    return {name: values.reshape(shapes[name]) for name, values in spikes.items() if values.size == prod(shapes[name])}
 
 
 def _stock(proto: onnx.ModelProto, network: Network, x: Array, progress: Progress | None) -> Spikes:

@@ -10,13 +10,14 @@ import torch
 from hypothesis import example, given, seed, settings
 from hypothesis import strategies as st
 
-from onnx2lava import Conv, CubaNeuron, Dense, load_netx, quantize, run_netx, save_netx, to_slayer, verify
+from onnx2lava import Conv, CubaNeuron, Dense, load, load_netx, quantize, run_netx, save_netx, to_slayer, verify
 from onnx2lava.errors import LavaRunError
 from onnx2lava.integers import integer_weights
 from onnx2lava.limits import findings
 from onnx2lava.run import run_netx_layers
 from onnx2lava.simulate import simulate
 from onnx2lava.write.onnx import to_onnx
+from tests.onnx2lava.float_graphs import float_graphs
 from tests.onnx2lava.networks import assert_same_numbers, build, examples, float_networks, networks, spikes, weights
 
 EXAMPLES = examples()
@@ -113,6 +114,24 @@ def test_quantised_networks_in_netx(network):
     if any(finding.target == "netx" for finding in findings(quantised)):
         return
     assert verify(quantised, spikes(network, 5, 2), against=["ort", "netx"]).mismatches == 0
+
+
+@seed(6)
+@settings(max_examples=60, deadline=None)
+@given(float_graphs())
+def test_lowered_networks_in_slayer(graph):
+    network = load(graph.model())
+    assert verify(network, spikes(network, 8, 2), against=["ort", "slayer"]).mismatches == 0
+
+
+@seed(6)
+@settings(max_examples=20, deadline=None)
+@given(float_graphs())
+def test_lowered_networks_in_netx(graph):
+    network = load(graph.model())
+    if any(finding.target == "netx" for finding in findings(quantize(network))):
+        return
+    assert verify(network, spikes(network, 5, 2), against=["ort", "netx"]).mismatches == 0
 
 
 def _weights_that_netx_applies(weight):

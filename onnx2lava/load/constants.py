@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from .network import Array
+from ..network import Array
 
 __all__ = ["FOLDABLE", "fold"]
 

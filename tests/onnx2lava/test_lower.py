@@ -1,0 +1,80 @@
+"""Lowering changes no spike: what torch computes of the graph as it is, in float64, the blocks compute as well."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+
+import custom_ops
+from onnx2lava import Conv, Dense, load, verify
+from onnx2lava.errors import ConversionError
+from onnx2lava.simulate import simulate
+from tests.onnx2lava.float_graphs import FloatGraph, float_graphs
+
+torch.set_num_threads(1)
+
+
+def spikes(graph: FloatGraph, steps: int, samples: int) -> np.ndarray:
+    rng = np.random.default_rng(5)
+    return (rng.random((steps, samples, *graph.input_shape)) < 0.5).astype(np.float32)
+
+
+@settings(max_examples=300, deadline=None)
+@given(float_graphs())
+def test_lowering_changes_no_spike(graph):
+    model = graph.model()
+    network = load(model)
+    x = spikes(graph, 6, 3)
+    expected = graph.evaluate(x)
+    found = simulate(network, x)
+    assert set(expected) <= set(found)
+    for name, values in expected.items():
+        assert (found[name].reshape(values.shape) == values).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(float_graphs())
+def test_the_graph_means_what_torch_computes(graph):
+    """And the integers made of it are the same in onnxruntime and NumPy."""
+    model = graph.model()
+    x = spikes(graph, 5, 2)
+    *_, expected = graph.evaluate(x).values()
+    (found,) = custom_ops.session(model, native=False).run(None, {"input": x})
+    assert np.mean(found != expected) <= 0.02  # float32
+    assert verify(model, x, against=["ort", "numpy"]).mismatches == 0
+
+
+def pooled_and_padded(size: int) -> FloatGraph:
+    """Pooling of 2 x 2, and a convolution that pads what pooling left."""
+    graph = FloatGraph((1, size, size))
+    graph.fold()
+    weight = np.random.default_rng(0).normal(0.5, 1, (4, 1, 3, 3)).astype(np.float32)
+    graph.add("AveragePool", meaning=lambda x: F.avg_pool2d(x, 2), kernel_shape=[2, 2], strides=[2, 2])
+    real = torch.from_numpy(weight.astype(np.float64))
+    graph.add("Conv", weight, meaning=lambda x: F.conv2d(x, real, None, 1, 1), pads=[1, 1, 1, 1])
+    graph.neuron("neuron.0", "IF", v_threshold=0.97, v_reset=0.0)
+    return graph
+
+
+def test_pooling_that_divides_evenly_stays_a_convolution():
+    (block,) = load(pooled_and_padded(8).model()).blocks
+    assert isinstance(block.synapse, Conv)
+    assert (block.synapse.stride, block.synapse.padding, block.synapse.weight.shape[2:]) == ((2, 2), (2, 2), (6, 6))
+
+
+def test_an_odd_last_row_is_seen_by_no_one():
+    """Pooling drops it, and the padded convolution sees zeros in its place: a matrix can say so, and a large one is refused."""
+    graph = pooled_and_padded(7)
+    (block,) = load(graph.model()).blocks
+    assert isinstance(block.synapse, Dense)
+    x = spikes(graph, 6, 3)
+    silent = x.copy()
+    silent[..., 6, :] = silent[..., 6] = 0
+    assert (x != silent).any()
+    (expected,) = graph.evaluate(x).values()
+    for each in (x, silent):
+        (found,) = simulate(load(graph.model()), each).values()
+        assert (found.reshape(expected.shape) == expected).all()
+    with pytest.raises(ConversionError, match=r"'neuron.0/IF' \(snn.IF\).*as a matrix that takes"):
+        load(pooled_and_padded(101).model())
