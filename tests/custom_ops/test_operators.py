@@ -1,5 +1,7 @@
 """The definitions of the operators: function body, schema and reference page say the same as the NumPy reference."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -108,3 +110,9 @@ def test_wrong_attributes_are_refused(name: str, attributes: dict[str, float], m
 def test_the_reference_wants_tau_or_decay(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="either tau or decay"):
         custom_ops.reference.lif(np.zeros((1, 1)), 1.0, **arguments)
+
+
+@pytest.mark.parametrize("name", custom_ops.OPERATORS)
+def test_the_reference_pages_say_what_the_definitions_say(name: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "operators" / f"{name}.md"
+    assert page.read_text(encoding="utf-8") == custom_ops.OPERATORS[name].reference_page(), "run docs/operators/make_pages.py"

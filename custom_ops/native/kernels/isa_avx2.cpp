@@ -9,6 +9,7 @@ namespace {
 
 struct Avx2Lanes {
   static constexpr std::size_t width = 8;
+  static constexpr bool decays_small_states = false;
   using Int = __m256i;
   using Float = __m256;
 
@@ -29,6 +30,7 @@ struct Avx2Lanes {
   static Int shift_left(Int a) { return _mm256_slli_epi32(a, bits); }
   template <int bits>
   static Int shift_right(Int a) { return _mm256_srli_epi32(a, bits); }
+  static Int fraction(Int magnitude, Int keep) { return split_fraction<Avx2Lanes>(magnitude, keep); }
   // Gives 0 where sign is 0, which is right: the magnitude of 0 is 0.
   static Int negate_where_negative(Int a, Int sign) { return _mm256_sign_epi32(a, sign); }
   static Int min(Int a, Int b) { return _mm256_min_epi32(a, b); }

@@ -9,6 +9,7 @@ namespace {
 
 struct NeonLanes {
   static constexpr std::size_t width = 4;
+  static constexpr bool decays_small_states = false;
   using Int = int32x4_t;
   using Float = float32x4_t;
   using Mask = uint32x4_t;
@@ -33,6 +34,7 @@ struct NeonLanes {
   static Int shift_left(Int a) { return vshlq_n_s32(a, bits); }
   template <int bits>
   static Int shift_right(Int a) { return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), bits)); }
+  static Int fraction(Int magnitude, Int keep) { return split_fraction<NeonLanes>(magnitude, keep); }
   static Int negate_where_negative(Int a, Int sign) { return vbslq_s32(vcltzq_s32(sign), vnegq_s32(a), a); }
   static Int min(Int a, Int b) { return vminq_s32(a, b); }
   static Int max(Int a, Int b) { return vmaxq_s32(a, b); }

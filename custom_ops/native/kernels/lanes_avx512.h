@@ -10,6 +10,7 @@ namespace {
 
 struct Avx512Lanes {
   static constexpr std::size_t width = 16;
+  static constexpr bool decays_small_states = true;
   using Int = __m512i;
   using Float = __m512;
   using Mask = __mmask16;
@@ -30,10 +31,23 @@ struct Avx512Lanes {
   static Int shift_left(Int a) { return _mm512_slli_epi32(a, bits); }
   template <int bits>
   static Int shift_right(Int a) { return _mm512_srli_epi32(a, bits); }
+  static Int fraction(Int magnitude, Int keep) { return split_fraction<Avx512Lanes>(magnitude, keep); }
   static Int negate_where_negative(Int a, Int sign) {
     const Int zero = _mm512_setzero_si512();
     return _mm512_mask_sub_epi32(a, _mm512_cmpgt_epi32_mask(zero, sign), zero, a);
   }
+  // state * keep / 4096, rounded toward zero, where |state| < 2**24: exact as a float, as is keep / 4096, and a product that is itself
+  // rounded toward zero never reaches the next whole number.
+  static Int small_decayed(Int state, Int keep) {
+    const Float fraction = _mm512_mul_ps(_mm512_cvtepi32_ps(keep), _mm512_set1_ps(1.0f / 4096));
+    const Float product = _mm512_mul_round_ps(_mm512_cvtepi32_ps(state), fraction, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+    return _mm512_cvttps_epi32(product);
+  }
+  // Collects the bits in which any state differs from its sign: below 2**24 in magnitude if none is beyond the 24th.
+  static Int with_bits_of(Int bits, Int state) {
+    return _mm512_or_si512(bits, _mm512_xor_si512(state, _mm512_srai_epi32(state, 31)));
+  }
+  static bool below_24_bits(Int bits) { return _mm512_test_epi32_mask(bits, _mm512_set1_epi32(-(1 << 24))) == 0; }
   static Int min(Int a, Int b) { return _mm512_min_epi32(a, b); }
   static Int max(Int a, Int b) { return _mm512_max_epi32(a, b); }
 

@@ -9,8 +9,18 @@
 namespace snn {
 namespace {
 
+// magnitude * keep / 4096 without a 64-bit product: with magnitude = upper * 4096 + lower, the result is
+// upper * keep + (lower * keep >> 12), and both products fit in 32 bits.
+template <class L>
+inline typename L::Int split_fraction(typename L::Int magnitude, typename L::Int keep) {
+  const auto upper = L::mul(L::template shift_right<12>(magnitude), keep);
+  const auto lower = L::template shift_right<12>(L::mul(L::bit_and(magnitude, L::set(0xfff)), keep));
+  return L::add(upper, lower);
+}
+
 struct PlainLanes {
   static constexpr std::size_t width = 1;
+  static constexpr bool decays_small_states = false;
   using Int = std::int32_t;
   using Float = float;
   using Mask = std::int32_t;  // all bits or none: a branch on a spike would be mispredicted too often
@@ -41,6 +51,7 @@ struct PlainLanes {
   static Int shift_left(Int a) { return static_cast<Int>(static_cast<std::uint32_t>(a) << bits); }
   template <int bits>  // logical: the upper bits become 0
   static Int shift_right(Int a) { return static_cast<Int>(static_cast<std::uint32_t>(a) >> bits); }
+  static Int fraction(Int magnitude, Int keep) { return split_fraction<PlainLanes>(magnitude, keep); }
   static Int negate_where_negative(Int a, Int sign) { return sub(a ^ (sign >> 31), sign >> 31); }
   static Int min(Int a, Int b) { return a < b ? a : b; }
   static Int max(Int a, Int b) { return a > b ? a : b; }

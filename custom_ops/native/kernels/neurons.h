@@ -11,14 +11,10 @@
 namespace snn {
 namespace {
 
-// state * keep / 4096, rounded toward zero, for every 32-bit state and 0 <= keep <= 4096, without a 64-bit product: with
-// |state| = upper * 4096 + lower, the result is upper * keep + (lower * keep >> 12), and both products fit in 32 bits.
+// state * keep / 4096, rounded toward zero, for every 32-bit state and 0 <= keep <= 4096: the magnitude times the fraction keep / 4096.
 template <class L>
 inline typename L::Int decayed(typename L::Int state, typename L::Int keep) {
-  const auto magnitude = L::absolute(state);
-  const auto upper = L::mul(L::template shift_right<12>(magnitude), keep);
-  const auto lower = L::template shift_right<12>(L::mul(L::bit_and(magnitude, L::set(0xfff)), keep));
-  return L::negate_where_negative(L::add(upper, lower), state);
+  return L::negate_where_negative(L::fraction(L::absolute(state), keep), state);
 }
 
 template <class L>
@@ -48,26 +44,38 @@ inline void prefetch(const X* x, const float* s, std::size_t stride) {
 }
 
 // One time step of the neurons [begin, end) of a tile; the caller keeps end - begin a multiple of the width. IF neurons in Loihi's
-// integers (i_decay = 4096, v_decay = 0) are the common case, and need no product.
-template <class L, bool is_if, class X>
-inline void cuba_lif_step(const CubaLIFTile& tile, const X* x, float* s, std::size_t begin, std::size_t end) {
+// integers (i_decay = 4096, v_decay = 0) are the common case, and need no product. `small` promises that every state is below 2**24 in
+// magnitude, where some instruction sets decay it faster; the result says whether that holds after the step.
+template <class L, bool is_if, bool small, class X>
+inline bool cuba_lif_step(const CubaLIFTile& tile, const X* x, float* s, std::size_t begin, std::size_t end) {
   const auto u_keep = L::set(tile.parameters.u_keep);
   const auto v_keep = L::set(tile.parameters.v_keep);
   const auto threshold = L::set(tile.parameters.threshold);
   const auto limit = L::set((1 << 23) - 1);
   const auto negative_limit = L::set(1 - (1 << 23));
+  const auto keeps = [](auto state, auto keep) {
+    if constexpr (small) {
+      return L::small_decayed(state, keep);
+    } else {
+      return decayed<L>(state, keep);
+    }
+  };
+  auto bits = L::set(0);
   for (std::size_t i = begin; i < end; i += L::width) {
     if constexpr (L::width > 1) prefetch(x + i, s + i, tile.stride);
     const auto a = L::template shift_left<6>(whole<L>(x + i));
-    const auto u = wrap24<L>(is_if ? a : L::add(decayed<L>(L::load(tile.u + i), u_keep), a));
-    const auto kept = is_if ? L::load(tile.v + i) : decayed<L>(L::load(tile.v + i), v_keep);
+    const auto u = wrap24<L>(is_if ? a : L::add(keeps(L::load(tile.u + i), u_keep), a));
+    const auto kept = is_if ? L::load(tile.v + i) : keeps(L::load(tile.v + i), v_keep);
     const auto charged = L::add(L::add(kept, u), L::load(tile.bias + i));
     const auto v = L::min(L::max(charged, negative_limit), limit);
     const auto fired = L::greater(v, threshold);
+    if constexpr (!is_if && L::decays_small_states) bits = L::with_bits_of(bits, u);
     L::store(s + i, L::one_where(fired));
     L::store(tile.u + i, u);
     L::store(tile.v + i, L::zero_where(fired, v));
   }
+  if constexpr (!is_if && L::decays_small_states) return L::below_24_bits(bits);
+  return false;
 }
 
 template <class L, bool is_if, class X>
@@ -75,9 +83,14 @@ void cuba_lif_steps(const CubaLIFTile& tile) {
   const std::size_t vectors = tile.count - tile.count % L::width;
   const X* x = static_cast<const X*>(tile.x);
   float* s = tile.s;
+  bool small = false;  // the states that come in may be anything
   for (std::size_t t = 0; t < tile.steps; ++t, x += tile.stride, s += tile.stride) {
-    cuba_lif_step<L, is_if>(tile, x, s, 0, vectors);
-    cuba_lif_step<PlainLanes, is_if>(tile, x, s, vectors, tile.count);
+    if constexpr (L::decays_small_states) {
+      small = small ? cuba_lif_step<L, is_if, true>(tile, x, s, 0, vectors) : cuba_lif_step<L, is_if, false>(tile, x, s, 0, vectors);
+    } else {
+      cuba_lif_step<L, is_if, false>(tile, x, s, 0, vectors);
+    }
+    cuba_lif_step<PlainLanes, is_if, false>(tile, x, s, vectors, tile.count);
   }
 }
 
