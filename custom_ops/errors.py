@@ -3,7 +3,7 @@
 Every message is one sentence that says what is wrong, where (file, node, module path), why, and what to do about it.
 """
 
-__all__ = ["BridgeError", "ModelFileError", "RuntimeUnavailableError"]
+__all__ = ["BridgeError", "ModelFileError", "RuntimeUnavailableError", "StreamError"]
 
 
 class BridgeError(Exception):
@@ -16,3 +16,7 @@ class ModelFileError(BridgeError):
 
 class RuntimeUnavailableError(BridgeError):
     """Something that the call needs is not on this machine: the native library, a GPU, Lava, SpikingJelly."""
+
+
+class StreamError(BridgeError, ValueError):
+    """A chunk or a set of states does not fit the stream that it is given to."""

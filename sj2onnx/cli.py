@@ -24,6 +24,9 @@ from .export import export
 
 __all__ = ["main"]
 
+_CHECK_STEPS = 8
+"""Time steps of the comparison where the network was exported as one step."""
+
 app = typer.Typer(
     help="Export networks trained in SpikingJelly to ONNX.",
     no_args_is_help=True,
@@ -58,6 +61,10 @@ def export_command(
     step_mode: Annotated[
         Literal["m", "s"], typer.Option(help="m: all time steps at once; s: one step, shape N,C,H,W, states in and out.")
     ] = "m",
+    stateful: Annotated[
+        bool,
+        typer.Option("--stateful", help="States as inputs and outputs, for recordings in chunks; always so with --step-mode s."),
+    ] = False,
     opset: Annotated[int, typer.Option(help="Version of the standard operators.")] = OPSET,
     check_layers: Annotated[
         bool, typer.Option("--check", help="Compare every layer with SpikingJelly on random spikes.")
@@ -71,16 +78,28 @@ def export_command(
     sizes = _sizes(shape)
     console = Console(highlight=False)
     with Console(stderr=True).status("starting") as status:
-        model = export(net, torch.zeros(sizes), output, outputs=outputs, opset=opset, progress=status.update)
+        model = export(
+            net,
+            torch.zeros(sizes),
+            output,
+            outputs=outputs,
+            stateful=stateful or step_mode == "s",
+            opset=opset,
+            progress=status.update,
+        )
     console.print(
         f"wrote {output} ({output.stat().st_size:,} bytes, {_spiking_layers(model)} spiking layers)", markup=False, soft_wrap=True
     )
     if check_layers:
         with Console(stderr=True).status("comparing with SpikingJelly"):
-            every = model if outputs == "all" else export(net, torch.zeros(sizes), outputs="all", opset=opset)
-            x = (torch.rand(sizes, generator=torch.Generator().manual_seed(0)) < 0.5).float()
-            found = check(net, every, x)
-        console.print(_table(found))
+            console.print(_table(_checked(net, sizes if step_mode == "m" else [_CHECK_STEPS, *sizes], opset)))
+
+
+def _checked(net: nn.Module, sizes: list[int], opset: int) -> list[LayerCheck]:
+    """Every layer on random spikes, over time and from reset states, whichever way the file was written."""
+    functional.set_step_mode(net, "m")
+    every = export(net, torch.zeros(sizes), outputs="all", opset=opset)
+    return check(net, every, (torch.rand(sizes, generator=torch.Generator().manual_seed(0)) < 0.5).float())
 
 
 def _network(spec: str) -> nn.Module:

@@ -5,9 +5,9 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import Any, Literal
 
 import onnx
 import onnx_ir as ir
@@ -24,7 +24,7 @@ from .errors import ExportError
 from .integer_block import IntegerBlock
 from .passes import clean
 from .passes.spiking_outputs import expose_spikes
-from .stateful import replace_neurons
+from .stateful import State, carry_states, network_step_mode, replace_neurons, states_entry
 
 __all__ = ["export"]
 
@@ -38,6 +38,7 @@ def export(
     path: str | os.PathLike[str] | None = None,
     *,
     outputs: Literal["last", "all"] = "last",
+    stateful: bool = False,
     opset: int = OPSET,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> onnx.ModelProto:
@@ -46,11 +47,19 @@ def export(
     Each operator comes with its model-local function, so that the file runs on a stock onnxruntime ≥ 1.20. The graph input
     is ``input``, the output ``output``, both time first (``[T, N, *]``) with T and N dynamic. ``net`` is left as it is.
 
+    With ``stateful``, each state of a neuron is an input ``<module path>.<state>`` and an output ``<module path>.<state>.next``,
+    ``[N, *]``, so that a long recording runs in chunks; the metadata entry ``sj2lava.states`` lists them with the values that
+    they start with, and :class:`custom_ops.Stream` carries them from call to call. A network in step mode ``s`` is exported
+    so, as one step without time axis; :func:`custom_ops.over_time` makes a network over time of it.
+
     Args:
-        net: a network in step mode ``m``; its neurons in BlockContainers, or IFNode, LIFNode and ParametricLIFNode.
-        example: an input ``[T, N, *]``; only its shape and element type count, and T and N are free.
+        net: a network in step mode ``m``, or in step mode ``s`` with ``stateful``; its neurons in BlockContainers, or IFNode,
+            LIFNode and ParametricLIFNode.
+        example: an input ``[T, N, *]``, or ``[N, *]`` in step mode ``s``; only its shape and element type count, and T and N
+            are free.
         path: where to write the model; None writes nothing.
         outputs: ``"all"`` adds one output per spiking layer, named by its module path.
+        stateful: whether states are inputs and outputs.
         opset: version of the standard operators, 18 … 21.
         progress: is told what is being done, for exports that take a while.
 
@@ -64,19 +73,27 @@ def export(
         raise ExportError(f"Opset {opset} is not supported: choose one from {_OLDEST_OPSET} to {OPSET}.")
     if outputs not in ("last", "all"):
         raise ExportError(f"outputs={outputs!r} is not known: choose 'last' or 'all'.")
-    if not isinstance(example, torch.Tensor) or example.dim() < 3 or not example.is_floating_point():
-        raise ExportError("The example must be a floating-point tensor of the shape [T, N, *] with at least one more axis.")
     progress("tracing the network")
-    ready = _prepared(net)
-    model = _traced(ready, example, opset)
+    ready, step_mode = _prepared(net)
+    if step_mode == "s" and not stateful:
+        raise ExportError(
+            f"{type(net).__name__} works in step mode 's', which has no time axis to export: set it to step mode 'm' first "
+            "(functional.set_step_mode(net, 'm')), or export one step with its states (stateful=True)."
+        )
+    axes, fewest = ("[T, N, *]", 3) if step_mode == "m" else ("[N, *]", 2)
+    if not isinstance(example, torch.Tensor) or example.dim() < fewest or not example.is_floating_point():
+        raise ExportError(f"The example must be a floating-point tensor of the shape {axes} with at least one more axis.")
+    sample = _sampler(example, step_mode)
+    states = carry_states(ready, sample) if stateful else []
+    model = _traced(ready, sample(2), step_mode, states, opset)
     progress("tidying the graph")
     weights = {path: m.weight.numpy() for path, m in ready.named_modules() if isinstance(m, IntegerBlock) and m.spikes}
     # The weights of integer blocks are new; all other initialisers keep the names that the network gives them.
     clean(model, weights, {*ready.state_dict(), *(f"{path}.weight" for path in weights)})
     layers = expose_spikes(model, every_layer=outputs == "all")
-    _describe(model, layers)
+    _describe(model, layers, step_mode, states)
     proto = ir.to_proto(model)
-    _attach_functions(proto, opset)
+    _attach_functions(proto, opset, Form(states=stateful))
     progress("checking and writing the file")
     onnx.checker.check_model(proto, full_check=True)
     if path is not None:
@@ -84,8 +101,8 @@ def export(
     return proto
 
 
-def _prepared(net: nn.Module) -> nn.Module:
-    """A copy of ``net`` in eval mode that shares its tensors, with every block in the form in which it is exported."""
+def _prepared(net: nn.Module) -> tuple[nn.Module, str]:
+    """A copy of ``net`` in eval mode that shares its tensors, each neuron in the form in which it is exported; its step mode."""
     tensors = [*net.parameters(), *net.buffers()]
     tensors += [value for m in net.modules() if isinstance(m, MemoryModule) for value in m.memories() if torch.is_tensor(value)]
     # Tensors elsewhere are copied, since the copy of the network then moves to the CPU.
@@ -93,32 +110,52 @@ def _prepared(net: nn.Module) -> nn.Module:
     ready = copy.deepcopy(net, shared).cpu()
     if isinstance(ready, BlockContainer | MemoryModule):
         ready = nn.Sequential(ready)
-    for path, module in list(ready.named_modules()):
+    for module in list(ready.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, BlockContainer):
-                setattr(module, name, IntegerBlock(child, f"{path}.{name}" if path else name))
+                setattr(module, name, IntegerBlock(child))
     ready.eval()
-    replace_neurons(ready)
-    return ready
+    step_mode = network_step_mode(ready)
+    replace_neurons(ready, step_mode)
+    return ready, step_mode
 
 
-def _traced(net: nn.Module, example: torch.Tensor, opset: int) -> ir.Model:
-    """``net`` as torch's exporter sees it, with T and N as symbols."""
-    # Sizes 0 and 1 would be taken for constants.
-    steps, batch = max(example.shape[0], 2), max(example.shape[1], 2)
-    sample = torch.zeros(steps, batch, *example.shape[2:], dtype=example.dtype)
-    dynamic = ({0: torch.export.Dim("T", min=1), 1: torch.export.Dim("N", min=1)},)
+def _sampler(example: torch.Tensor, step_mode: str) -> Callable[[int], torch.Tensor]:
+    """Makes inputs like ``example``, with a number of samples to be given and, in step mode ``m``, two time steps."""
+    steps, features = ([2], example.shape[2:]) if step_mode == "m" else ([], example.shape[1:])
+    return lambda samples: torch.zeros(*steps, samples, *features, dtype=example.dtype)
+
+
+def _traced(net: nn.Module, sample: torch.Tensor, step_mode: str, states: Sequence[State], opset: int) -> ir.Model:
+    """``net`` as torch's exporter sees it, with T and N as symbols.
+
+    Args:
+        net: takes ``sample`` and, if there are any, the states; gives its output and the final states.
+        sample: an input of at least two steps and samples, since sizes 0 and 1 would be taken for constants.
+        step_mode: whether the first axis is time.
+        states: names, shapes and types of the states.
+        opset: version of the standard operators.
+    """
+    batch = torch.export.Dim("N", min=1)
+    time_axes = int(step_mode == "m")
+    axes = {0: torch.export.Dim("T", min=1), 1: batch} if time_axes else {0: batch}
+    samples = sample.shape[time_axes]
+    inputs: tuple[Any, ...] = (sample,)
+    dynamic: tuple[Any, ...] = (axes,)
+    if states:
+        inputs += ([torch.zeros(samples, *state.shape, dtype=getattr(torch, state.type)) for state in states],)
+        dynamic += ([{0: batch} for _ in states],)
     try:
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             program = torch.export.export(
-                net, (sample,), dynamic_shapes=dynamic, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+                net, inputs, dynamic_shapes=dynamic, strict=False, prefer_deferred_runtime_asserts_over_guards=True
             )
             exported = torch.onnx.export(
                 program,
-                (sample,),
-                input_names=["input"],
-                output_names=["output"],
+                inputs,
+                input_names=["input", *(state.input for state in states)],
+                output_names=["output", *(state.output for state in states)],
                 dynamic_shapes=dynamic,
                 opset_version=opset,
                 dynamo=True,
@@ -145,7 +182,7 @@ class _quiet:  # noqa: N801  (a context manager, used like a function)
         logging.disable(self._level)
 
 
-def _describe(model: ir.Model, layers: list[ir.Node]) -> None:
+def _describe(model: ir.Model, layers: list[ir.Node], step_mode: str, states: Sequence[State]) -> None:
     model.ir_version = _IR_VERSION
     model.producer_name, model.producer_version = "sj2onnx", _version("sj2lava")
     model.graph.name = "network"
@@ -156,11 +193,14 @@ def _describe(model: ir.Model, layers: list[ir.Node]) -> None:
     model.metadata_props.update(
         {
             "sj2lava.versions": json.dumps({name: _version(name) for name in ("sj2lava", "spikingjelly", "torch")}),
-            "sj2lava.step_mode": "m",
-            "sj2lava.time_axis": "0",
+            "sj2lava.step_mode": step_mode,
             "sj2lava.layers": json.dumps(described),
         }
     )
+    if step_mode == "m":
+        model.metadata_props["sj2lava.time_axis"] = "0"
+    if states:
+        model.metadata_props["sj2lava.states"] = states_entry(states)
 
 
 def _path(node: ir.Node) -> str:
@@ -168,10 +208,10 @@ def _path(node: ir.Node) -> str:
     return node.name.rpartition("/")[0]
 
 
-def _attach_functions(proto: onnx.ModelProto, opset: int) -> None:
+def _attach_functions(proto: onnx.ModelProto, opset: int, form: Form) -> None:
     """Give the file the function body of every ``snn`` operator it uses."""
     for operator in sorted({node.op_type for node in proto.graph.node if node.domain == DOMAIN}):
-        function = OPERATORS[operator].function(Form())
+        function = OPERATORS[operator].function(form)
         function.opset_import[0].version = opset
         proto.functions.append(function)
 

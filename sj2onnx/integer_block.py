@@ -1,39 +1,33 @@
 """The form in which a BlockContainer is exported: Loihi's whole numbers instead of quantised real ones."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from .blocks import BlockContainer, synaptic_sum
-from .emit import emit
-from .errors import ExportError
 
 __all__ = ["IntegerBlock"]
 
 
 class IntegerBlock(nn.Module):
-    """A BlockContainer in Loihi's integers, for multi-step input ``[T, N, *]``.
+    """A BlockContainer in Loihi's integers.
 
     The weight holds the even 8-bit weights as float32, so that the synapse gives whole synaptic sums; the neuron is one
-    ``snn.CubaLIF`` node.
+    ``snn.CubaLIF`` node, which ``stateful.replace_neurons`` puts in place.
     """
 
     weight: torch.Tensor
+    neuron: Callable[[torch.Tensor], torch.Tensor] | None
 
-    def __init__(self, block: BlockContainer, path: str) -> None:
-        """Take over ``block``, found at the module path ``path``.
-
-        Raises:
-            ExportError: the block works single-step.
-        """
+    def __init__(self, block: BlockContainer) -> None:
+        """Take over ``block``."""
         super().__init__()
-        if block.step_mode != "m":
-            raise ExportError(
-                f"The module {path!r} (BlockContainer) works in step mode 's', which has no time axis to export: "
-                "set the network to step mode 'm' first (functional.set_step_mode(net, 'm'))."
-            )
         self.synapse = block.synapse
+        self.step_mode = block.step_mode
+        self.neuron = None
         # Plain numbers: what reads a tensor while torch traces would become part of the graph.
-        self.neuron_attributes = block.neuron.device_params if block.neuron is not None else None
+        self.neuron_attributes = dict(block.neuron.device_params) if block.neuron is not None else None
         if block.neuron is not None:
             self.register_buffer("weight", block.integer_weight().to(torch.float32))
 
@@ -43,12 +37,11 @@ class IntegerBlock(nn.Module):
         return self.neuron_attributes is not None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` ``[T, N, *]`` → spikes ``[T, N, *]`` (for Flatten: the same values, flattened)."""
-        if self.neuron_attributes is None:
-            return x.flatten(2)
-        if isinstance(self.synapse, nn.Linear):  # MatMul takes time and batch as they are
-            a = synaptic_sum(self.synapse, x, self.weight)
-        else:
-            folded = synaptic_sum(self.synapse, x.flatten(0, 1), self.weight)
-            a = folded.reshape(*x.shape[:2], *folded.shape[1:])
-        return emit("CubaLIF", [a], self.neuron_attributes, [a])[0]
+        """``x`` ``[T, N, *]`` → spikes ``[T, N, *]`` (Flatten: the same values, flattened); in step mode ``"s"`` without T."""
+        time_axes = int(self.step_mode == "m")
+        if self.neuron is None:
+            return x.flatten(1 + time_axes)
+        if isinstance(self.synapse, nn.Linear) or not time_axes:  # MatMul takes time and batch as they are
+            return self.neuron(synaptic_sum(self.synapse, x, self.weight))
+        folded = synaptic_sum(self.synapse, x.flatten(0, 1), self.weight)
+        return self.neuron(folded.reshape(*x.shape[:2], *folded.shape[1:]))

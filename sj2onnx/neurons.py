@@ -18,16 +18,22 @@ class Translation:
         operator: the operator of the domain ``snn``.
         attributes: the node's attributes, from an instance.
         states: the names of the states, in the order of the operator's inputs and outputs.
+        initial: what each state starts with, from an instance.
     """
 
     operator: str
     attributes: Callable[[nn.Module], Mapping[str, int | float]]
-    states: tuple[str, ...] = ("v",)
+    states: tuple[str, ...]
+    initial: Callable[[nn.Module], tuple[float, ...]]
 
 
 def _threshold(node: neuron.BaseNode) -> dict[str, int | float]:
     reset = {} if node.v_reset is None else {"v_reset": float(node.v_reset)}
     return {"v_threshold": float(node.v_threshold), **reset}
+
+
+def _potential(node: neuron.BaseNode) -> tuple[float, ...]:
+    return (0.0 if node.v_reset is None else float(node.v_reset),)
 
 
 def _lif(node: neuron.LIFNode) -> dict[str, int | float]:
@@ -41,9 +47,9 @@ def _parametric_lif(node: neuron.ParametricLIFNode) -> dict[str, int | float]:
 
 
 OPERATORS: dict[type, Translation] = {
-    neuron.IFNode: Translation("IF", _threshold),
-    neuron.LIFNode: Translation("LIF", _lif),
-    neuron.ParametricLIFNode: Translation("LIF", _parametric_lif),
+    neuron.IFNode: Translation("IF", _threshold, ("v",), _potential),
+    neuron.LIFNode: Translation("LIF", _lif, ("v",), _potential),
+    neuron.ParametricLIFNode: Translation("LIF", _parametric_lif, ("v",), _potential),
 }
 """Which operator a class becomes; a new one is a line here and an operator in ``custom_ops/operators``."""
 

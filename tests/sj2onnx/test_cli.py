@@ -66,6 +66,13 @@ def test_a_network_is_exported_with_its_weights_and_checked(folder: Path) -> Non
     assert (stored["0.weight"] == net[0].weight.detach().numpy()).all()
 
 
+def test_one_step_is_exported_with_its_states_and_checked_over_time(folder: Path) -> None:
+    done = run(folder, "export", "my_net:make", "--shape", "2,1,8,8", "--step-mode", "s", "-o", "net.onnx", "--check")
+    assert done.returncode == 0, done.stderr
+    assert "mismatch rate" in done.stdout
+    assert [value.name for value in onnx.load(folder / "net.onnx").graph.input] == ["input", "2.v", "5.v"]
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (Path, ("/",))
