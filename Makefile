@@ -8,7 +8,7 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help demo test env env-lava native pictures bench bench-cuda clean
+.PHONY: help demo test env env-lava native models pictures bench bench-cuda clean
 
 help:
 	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
@@ -16,6 +16,7 @@ help:
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
 	@echo "make native        build the native operator library (needs a C++ compiler)"
 	@echo "make bench         speed, side by side with slayer, SpikingJelly and Lava, into docs/benchmark.md"
+	@echo "make models        export SpikingJelly's own networks and compare them layer by layer, into docs/models.md"
 	@echo "make bench-cuda    on a machine with a GPU: its kernels against the CPU's, and their bandwidth"
 	@echo "make pictures      take the pictures of the report page in the documentation (needs Debian's chromium)"
 	@echo "make env-lava      build .venv-lava (Python 3.10: Lava-DL, Lava)"
@@ -80,6 +81,9 @@ pictures: env $(LAVA_ENV) .venv-browser/ready
 .venv-browser/ready: env/browser.txt env/build.sh
 	env/build.sh browser "$(PYTHON)" .venv-browser
 	touch $@
+
+models: env
+	.venv/bin/python -m models.spikingjelly_models -o docs/models.md
 
 bench: env $(LAVA_ENV)
 	.venv/bin/python -m bench $(if $(LAVA_ENV),-lava .venv-lava/bin/python)

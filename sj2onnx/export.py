@@ -20,11 +20,14 @@ from custom_ops.model_file import write_model
 from custom_ops.operators import OPSET, Form
 
 from .blocks import BlockContainer
+from .containers import unroll_containers
 from .errors import ExportError
+from .fixed_steps import fixed_steps
 from .integer_block import IntegerBlock
 from .passes import clean
 from .passes.spiking_outputs import expose_spikes
 from .stateful import State, carry_states, network_step_mode, replace_neurons, states_entry
+from .whole_sequence import see_all_steps
 
 __all__ = ["export"]
 
@@ -56,7 +59,8 @@ def export(
         net: a network in step mode ``m``, or in step mode ``s`` with ``stateful``; its neurons in BlockContainers, or IFNode,
             LIFNode and ParametricLIFNode.
         example: an input ``[T, N, *]``, or ``[N, *]`` in step mode ``s``; only its shape and element type count, and T and N
-            are free.
+            are free. T is that of the example where a layer has parameters for each time step (TemporalEffectiveBatchNorm,
+            BatchNormThroughTime, TemporalWiseAttention, MultiDimensionalAttention) or regroups steps (TemporalBinSum).
         path: where to write the model; None writes nothing.
         outputs: ``"all"`` adds one output per spiking layer, named by its module path.
         stateful: whether states are inputs and outputs.
@@ -74,22 +78,20 @@ def export(
     if outputs not in ("last", "all"):
         raise ExportError(f"outputs={outputs!r} is not known: choose 'last' or 'all'.")
     progress("tracing the network")
-    ready, step_mode = _prepared(net)
-    if step_mode == "s" and not stateful:
-        raise ExportError(
-            f"{type(net).__name__} works in step mode 's', which has no time axis to export: set it to step mode 'm' first "
-            "(functional.set_step_mode(net, 'm')), or export one step with its states (stateful=True)."
-        )
+    ready, step_mode = _prepared(net, stateful)
     axes, fewest = ("[T, N, *]", 3) if step_mode == "m" else ("[N, *]", 2)
     if not isinstance(example, torch.Tensor) or example.dim() < fewest or not example.is_floating_point():
         raise ExportError(f"The example must be a floating-point tensor of the shape {axes} with at least one more axis.")
-    sample = _sampler(example, step_mode)
+    steps = fixed_steps(ready, example.shape[0]) if step_mode == "m" else None
+    sample = _sampler(example, step_mode, steps)
     states = carry_states(ready, sample) if stateful else []
-    model = _traced(ready, sample(2), step_mode, states, opset)
+    model = _traced(ready, sample(2), step_mode, steps, states, opset)
     progress("tidying the graph")
     weights = {path: m.weight.numpy() for path, m in ready.named_modules() if isinstance(m, IntegerBlock) and m.spikes}
     # The weights of integer blocks are new; all other initialisers keep the names that the network gives them.
     clean(model, weights, {*ready.state_dict(), *(f"{path}.weight" for path in weights)})
+    if model.graph.outputs[0] is model.graph.inputs[0]:  # a network of nothing but dropout, say
+        _copy_input(model.graph)
     layers = expose_spikes(model, every_layer=outputs == "all")
     _describe(model, layers, step_mode, states)
     proto = ir.to_proto(model)
@@ -101,7 +103,7 @@ def export(
     return proto
 
 
-def _prepared(net: nn.Module) -> tuple[nn.Module, str]:
+def _prepared(net: nn.Module, stateful: bool) -> tuple[nn.Module, str]:
     """A copy of ``net`` in eval mode that shares its tensors, each neuron in the form in which it is exported; its step mode."""
     tensors = [*net.parameters(), *net.buffers()]
     tensors += [value for m in net.modules() if isinstance(m, MemoryModule) for value in m.memories() if torch.is_tensor(value)]
@@ -115,30 +117,37 @@ def _prepared(net: nn.Module) -> tuple[nn.Module, str]:
             if isinstance(child, BlockContainer):
                 setattr(module, name, IntegerBlock(child))
     ready.eval()
-    step_mode = network_step_mode(ready)
+    unroll_containers(ready)
+    see_all_steps(ready, stateful)
+    step_mode = network_step_mode(ready, stateful)
     replace_neurons(ready, step_mode)
     return ready, step_mode
 
 
-def _sampler(example: torch.Tensor, step_mode: str) -> Callable[[int], torch.Tensor]:
-    """Makes inputs like ``example``, with a number of samples to be given and, in step mode ``m``, two time steps."""
-    steps, features = ([2], example.shape[2:]) if step_mode == "m" else ([], example.shape[1:])
-    return lambda samples: torch.zeros(*steps, samples, *features, dtype=example.dtype)
+def _sampler(example: torch.Tensor, step_mode: str, steps: int | None) -> Callable[[int], torch.Tensor]:
+    """Makes inputs like ``example``, with a number of samples to be given; in step mode ``m`` of ``steps`` steps, or two."""
+    first, features = ([steps or 2], example.shape[2:]) if step_mode == "m" else ([], example.shape[1:])
+    return lambda samples: torch.zeros(*first, samples, *features, dtype=example.dtype)
 
 
-def _traced(net: nn.Module, sample: torch.Tensor, step_mode: str, states: Sequence[State], opset: int) -> ir.Model:
+def _traced(
+    net: nn.Module, sample: torch.Tensor, step_mode: str, steps: int | None, states: Sequence[State], opset: int
+) -> ir.Model:
     """``net`` as torch's exporter sees it, with T and N as symbols.
 
     Args:
         net: takes ``sample`` and, if there are any, the states; gives its output and the final states.
         sample: an input of at least two steps and samples, since sizes 0 and 1 would be taken for constants.
         step_mode: whether the first axis is time.
+        steps: the number of time steps where a layer fixes it.
         states: names, shapes and types of the states.
         opset: version of the standard operators.
     """
     batch = torch.export.Dim("N", min=1)
     time_axes = int(step_mode == "m")
-    axes = {0: torch.export.Dim("T", min=1), 1: batch} if time_axes else {0: batch}
+    axes = {time_axes: batch}
+    if time_axes and steps is None:
+        axes[0] = torch.export.Dim("T", min=1)
     samples = sample.shape[time_axes]
     inputs: tuple[Any, ...] = (sample,)
     dynamic: tuple[Any, ...] = (axes,)
@@ -180,6 +189,14 @@ class _quiet:  # noqa: N801  (a context manager, used like a function)
 
     def __exit__(self, *_: object) -> None:
         logging.disable(self._level)
+
+
+def _copy_input(graph: ir.Graph) -> None:
+    source = graph.inputs[0]
+    source.name = "input"
+    copy = ir.Value(name="output", shape=source.shape, type=source.type)
+    graph.append(ir.node("Identity", [source], outputs=[copy], name="output/Identity"))
+    graph.outputs[0] = copy
 
 
 def _describe(model: ir.Model, layers: list[ir.Node], step_mode: str, states: Sequence[State]) -> None:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import base
+from spikingjelly.activation_based import layer
 from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
 
@@ -106,20 +106,27 @@ class NodeCall:
         return self._name
 
 
-def network_step_mode(net: nn.Module) -> str:
+def network_step_mode(net: nn.Module, stateful: bool) -> str:
     """``"s"`` or ``"m"``, whichever all neurons of ``net`` are in; ``"m"`` for a network without any.
 
     Raises:
-        ExportError: they are in different modes; the message names one of each.
+        ExportError: they are in different modes, or in single-step mode without ``stateful``; the message names one.
     """
     found: dict[str, str] = {}
     for path, module in net.named_modules():
-        if (_has_states(module) or isinstance(module, IntegerBlock)) and isinstance(module, base.StepModule | IntegerBlock):
-            found.setdefault(module.step_mode, f"{path!r} ({type(module).__name__})")
+        if isinstance(module, IntegerBlock):
+            found.setdefault(module.step_mode, f"{path!r} (BlockContainer)")
+        elif _has_states(module):
+            found.setdefault(str(module.step_mode), f"{path!r} ({type(module).__name__})")
     if len(found) > 1:
         raise ExportError(
             f"The module {found['s']} works in step mode 's' and {found['m']} in step mode 'm': set the whole network to one "
             "of them (functional.set_step_mode)."
+        )
+    if "s" in found and not stateful:
+        raise ExportError(
+            f"The module {found['s']} works in step mode 's', which has no time axis to export: set the network to step mode "
+            "'m' first (functional.set_step_mode(net, 'm')), or export one step with its states (stateful=True)."
         )
     return next(iter(found), "m")
 
@@ -151,6 +158,11 @@ def replace_neurons(net: nn.Module, step_mode: str) -> None:
             continue
         if not _has_states(module):
             continue
+        if isinstance(module, layer.DropConnectLinear):
+            raise ExportError(
+                f"The module {path!r} (DropConnectLinear) draws random numbers in evaluation too: put a Linear with its weight "
+                "in its place."
+            )
         found = translation(module)
         if found is None:
             raise ExportError(f"The module {path!r} ({type(module).__name__}) is a neuron that this version does not export.")
@@ -235,9 +247,13 @@ def _one_sample(call: NodeCall, two: tuple[int, ...], three: tuple[int, ...]) ->
 
 
 def _has_states(module: nn.Module) -> bool:
-    if not isinstance(module, MemoryModule) or not module._memories:
-        return False
-    return module.training or not type(module).__module__.endswith("layer.dropout")
+    """Whether it remembers anything in evaluation: a dropout's mask is for training, a layer that sees all steps has no state."""
+    return (
+        isinstance(module, MemoryModule)
+        and bool(module._memories)
+        and not isinstance(module, layer.Dropout)
+        and "forward" not in module.__dict__
+    )
 
 
 def _call(path: str, module: Any, found: Translation, step_mode: str) -> NodeCall:

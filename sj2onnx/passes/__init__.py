@@ -7,6 +7,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from .cast_like import CastLikePass
 from .integer_weights import IntegerWeightsPass
 from .module_names import ModuleNamesPass
 from .reshape_chains import ReshapeChainsPass
@@ -31,6 +32,7 @@ def clean(model: ir.Model, integer_weights: Mapping[str, npt.NDArray[np.float32]
         ZeroBiasPass(),
         TransposedWeightsPass(),
         IntegerWeightsPass(integer_weights),
+        CastLikePass(),
         common.IdentityEliminationPass(),
         common.CommonSubexpressionEliminationPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),

@@ -46,4 +46,5 @@ def module_path(node: ir.Node) -> str:
     """The path of the module in which torch met this node; empty for the network itself and for nodes of our own."""
     scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
     names = ast.literal_eval(scopes) if scopes else []
-    return str(names[-2]) if len(names) >= 2 else ""
+    # torch gives a scope of this name to what it made up itself, such as the size of an input.
+    return str(names[-2]) if len(names) >= 2 and names[-2] != "_empty_nn_module_stack_from_metadata_hook" else ""

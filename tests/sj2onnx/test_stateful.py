@@ -13,9 +13,9 @@ from torch import nn
 import custom_ops
 import sj2onnx
 from custom_ops.errors import ModelFileError, StreamError
+from models.spikingjelly_models import lively
+from models.spikingjelly_models import random_spikes as spikes
 from sj2onnx import BlockContainer, ExportError
-
-from .lively import lively, spikes
 
 Mode = Literal["s", "m"]
 

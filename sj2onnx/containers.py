@@ -1,0 +1,67 @@
+"""Containers that run single-step modules step by step, as multi-step modules that see all time steps at once.
+
+A loop over time has no place in a graph whose number of steps is open. What the loop does module by module, each module can do
+for all steps: neurons and blocks have a step mode for that, and modules without state fold time into the batch.
+"""
+
+from collections.abc import Callable
+
+import torch
+from spikingjelly.activation_based import base, functional, layer
+from torch import nn
+
+from .blocks import BlockContainer
+from .errors import ExportError
+
+__all__ = ["unroll_containers"]
+
+
+def unroll_containers(net: nn.Module) -> None:
+    """Let every MultiStepContainer, stateful StepModeContainer and TLastMultiStepContainer of ``net`` work on all steps at once.
+
+    Modules keep their paths; only their forward passes change, in place.
+
+    Raises:
+        ExportError: a container holds a module of the user's own that has states inside.
+    """
+    for path, module in list(net.named_modules()):
+        if isinstance(module, layer.TLastMultiStepContainer):
+            module.forward = _time_last(module)
+        elif isinstance(module, layer.MultiStepContainer) or (
+            isinstance(module, layer.StepModeContainer) and module.stateful and module.step_mode == "m"
+        ):
+            module.forward = _in_a_row(module)
+        else:
+            continue
+        for name, child in module.named_children():
+            _make_multi_step(child, f"{path}.{name}" if path else name)
+
+
+def _in_a_row(container: nn.Sequential) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: nn.Sequential.forward(container, x)  # type: ignore[no-untyped-call]
+
+
+def _time_last(container: nn.Sequential) -> Callable[[torch.Tensor], torch.Tensor]:
+    in_a_row = _in_a_row(container)
+    return lambda x: in_a_row(x.movedim(-1, 0)).movedim(0, -1)
+
+
+def _make_multi_step(module: nn.Module, path: str) -> None:
+    """Let a single-step module take ``[T, N, *]``."""
+    if not any(isinstance(part, base.MemoryModule | BlockContainer) for part in module.modules()):
+        # What it does to one step it does to all of them as one batch.
+        module.forward = _folded(module.forward)
+    elif isinstance(module, base.MemoryModule | BlockContainer):
+        module.step_mode = "m"
+    elif type(module) is nn.Sequential:
+        for name, child in module.named_children():
+            _make_multi_step(child, f"{path}.{name}")
+    else:
+        raise ExportError(
+            f"The module {path!r} ({type(module).__name__}) has neurons inside and is run step by step by a container: put its "
+            "parts into the container one by one, or set the network to step mode 'm'."
+        )
+
+
+def _folded(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: functional.seq_to_ann_forward(x, (forward,))
