@@ -2,22 +2,21 @@
 
 import copy
 import json
-import logging
 import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import onnx
 import onnx_ir as ir
 import torch
+from spikingjelly.activation_based import functional
 from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
 
-from custom_ops import DOMAIN, OPERATORS
+from custom_ops import DOMAIN
 from custom_ops.model_file import write_model
-from custom_ops.operators import OPSET, Form
+from custom_ops.operators import OPSET
 
 from .blocks import BlockContainer
 from .containers import unroll_containers
@@ -26,7 +25,8 @@ from .fixed_steps import fixed_steps
 from .integer_block import IntegerBlock
 from .passes import clean
 from .passes.spiking_outputs import expose_spikes
-from .stateful import State, carry_states, network_step_mode, replace_neurons, states_entry
+from .stateful import NodeCall, State, carry_states, network_step_mode, node_calls, replace_neurons, states_entry
+from .torch_export import to_onnx_ir
 from .whole_sequence import see_all_steps
 
 __all__ = ["export"]
@@ -56,11 +56,12 @@ def export(
     so, as one step without time axis; :func:`custom_ops.over_time` makes a network over time of it.
 
     Args:
-        net: a network in step mode ``m``, or in step mode ``s`` with ``stateful``; its neurons in BlockContainers, or IFNode,
-            LIFNode and ParametricLIFNode.
+        net: a network in step mode ``m``, or in step mode ``s`` with ``stateful``. IFNode, LIFNode, ParametricLIFNode and
+            the neurons of BlockContainers become operators of this project; every other stateful module becomes a function
+            that is named after its class and traced from its own single-step function.
         example: an input ``[T, N, *]``, or ``[N, *]`` in step mode ``s``; only its shape and element type count, and T and N
-            are free. T is that of the example where a layer has parameters for each time step (TemporalEffectiveBatchNorm,
-            BatchNormThroughTime, TemporalWiseAttention, MultiDimensionalAttention) or regroups steps (TemporalBinSum).
+            are free. T is that of the example where a layer has parameters for each time step, or a loop over them that is
+            its own (``fixed_steps.py`` lists them).
         path: where to write the model; None writes nothing.
         outputs: ``"all"`` adds one output per spiking layer, named by its module path.
         stateful: whether states are inputs and outputs.
@@ -84,6 +85,8 @@ def export(
         raise ExportError(f"The example must be a floating-point tensor of the shape {axes} with at least one more axis.")
     steps = fixed_steps(ready, example.shape[0]) if step_mode == "m" else None
     sample = _sampler(example, step_mode, steps)
+    replace_neurons(ready, step_mode, sample, opset)
+    calls = node_calls(ready)
     states = carry_states(ready, sample) if stateful else []
     model = _traced(ready, sample(2), step_mode, steps, states, opset)
     progress("tidying the graph")
@@ -92,10 +95,11 @@ def export(
     clean(model, weights, {*ready.state_dict(), *(f"{path}.weight" for path in weights)})
     if model.graph.outputs[0] is model.graph.inputs[0]:  # a network of nothing but dropout, say
         _copy_input(model.graph)
-    layers = expose_spikes(model, every_layer=outputs == "all")
-    _describe(model, layers, step_mode, states)
+    spiking = {call.path: call for call in calls if call.spiking}
+    layers = expose_spikes(model, set(spiking), every_layer=outputs == "all")
+    _describe(model, layers, spiking, step_mode, states)
     proto = ir.to_proto(model)
-    _attach_functions(proto, opset, Form(states=stateful))
+    _attach_functions(proto, calls, stateful, opset)
     progress("checking and writing the file")
     onnx.checker.check_model(proto, full_check=True)
     if path is not None:
@@ -104,7 +108,7 @@ def export(
 
 
 def _prepared(net: nn.Module, stateful: bool) -> tuple[nn.Module, str]:
-    """A copy of ``net`` in eval mode that shares its tensors, each neuron in the form in which it is exported; its step mode."""
+    """A copy of ``net`` in eval mode that shares its tensors, its blocks in Loihi's integers; and its step mode."""
     tensors = [*net.parameters(), *net.buffers()]
     tensors += [value for m in net.modules() if isinstance(m, MemoryModule) for value in m.memories() if torch.is_tensor(value)]
     # Tensors elsewhere are copied, since the copy of the network then moves to the CPU.
@@ -117,11 +121,10 @@ def _prepared(net: nn.Module, stateful: bool) -> tuple[nn.Module, str]:
             if isinstance(child, BlockContainer):
                 setattr(module, name, IntegerBlock(child))
     ready.eval()
+    functional.reset_net(ready)
     unroll_containers(ready)
     see_all_steps(ready, stateful)
-    step_mode = network_step_mode(ready, stateful)
-    replace_neurons(ready, step_mode)
-    return ready, step_mode
+    return ready, network_step_mode(ready, stateful)
 
 
 def _sampler(example: torch.Tensor, step_mode: str, steps: int | None) -> Callable[[int], torch.Tensor]:
@@ -154,41 +157,21 @@ def _traced(
     if states:
         inputs += ([torch.zeros(samples, *state.shape, dtype=getattr(torch, state.type)) for state in states],)
         dynamic += ([{0: batch} for _ in states],)
-    try:
-        with warnings.catch_warnings(), _quiet():
-            warnings.simplefilter("ignore")
-            program = torch.export.export(
-                net, inputs, dynamic_shapes=dynamic, strict=False, prefer_deferred_runtime_asserts_over_guards=True
-            )
-            exported = torch.onnx.export(
-                program,
-                inputs,
-                input_names=["input", *(state.input for state in states)],
-                output_names=["output", *(state.output for state in states)],
-                dynamic_shapes=dynamic,
-                opset_version=opset,
-                dynamo=True,
-                optimize=False,
-                verbose=False,
-            )
-    except ExportError:
-        raise
-    except Exception as error:  # torch raises whatever the network's own code raised
-        reason = " ".join(str(error).split())
-        raise ExportError(f"{type(net).__name__} cannot be traced by torch: {reason}") from error
-    assert exported is not None
-    return exported.model
-
-
-class _quiet:  # noqa: N801  (a context manager, used like a function)
-    """Keep torch from logging its progress, and stack traces of what becomes an error, to people who asked for a file."""
-
-    def __enter__(self) -> None:
-        self._level = logging.root.manager.disable
-        logging.disable(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(self._level)
+    model = to_onnx_ir(
+        net,
+        inputs,
+        dynamic,
+        ["input", *(state.input for state in states)],
+        ["output", *(state.output for state in states)],
+        opset,
+        type(net).__name__,
+    )
+    if len(model.graph.outputs) != 1 + len(states):
+        raise ExportError(
+            f"{type(net).__name__} gives {len(model.graph.outputs) - len(states)} tensors, but an exported network has one "
+            "output: stack or choose among them in its forward."
+        )
+    return model
 
 
 def _copy_input(graph: ir.Graph) -> None:
@@ -199,14 +182,14 @@ def _copy_input(graph: ir.Graph) -> None:
     graph.outputs[0] = copy
 
 
-def _describe(model: ir.Model, layers: list[ir.Node], step_mode: str, states: Sequence[State]) -> None:
+def _describe(
+    model: ir.Model, layers: Sequence[ir.Node], calls: Mapping[str, NodeCall], step_mode: str, states: Sequence[State]
+) -> None:
     model.ir_version = _IR_VERSION
     model.producer_name, model.producer_version = "sj2onnx", _version("sj2lava")
     model.graph.name = "network"
     model.metadata_props.clear()
-    described = [
-        {"name": _path(n), "operator": n.op_type, **{key: value.value for key, value in n.attributes.items()}} for n in layers
-    ]
+    described = [{"name": _path(node), "operator": node.op_type, **calls[_path(node)].described} for node in layers]
     model.metadata_props.update(
         {
             "sj2lava.versions": json.dumps({name: _version(name) for name in ("sj2lava", "spikingjelly", "torch")}),
@@ -225,12 +208,11 @@ def _path(node: ir.Node) -> str:
     return node.name.rpartition("/")[0]
 
 
-def _attach_functions(proto: onnx.ModelProto, opset: int, form: Form) -> None:
+def _attach_functions(proto: onnx.ModelProto, calls: Sequence[NodeCall], stateful: bool, opset: int) -> None:
     """Give the file the function body of every ``snn`` operator it uses."""
-    for operator in sorted({node.op_type for node in proto.graph.node if node.domain == DOMAIN}):
-        function = OPERATORS[operator].function(form)
-        function.opset_import[0].version = opset
-        proto.functions.append(function)
+    used = {node.op_type for node in proto.graph.node if node.domain == DOMAIN}
+    functions = {call.operator: call.function(stateful, opset) for call in calls if call.operator in used}
+    proto.functions.extend(functions[name] for name in sorted(functions))
 
 
 def _version(distribution: str) -> str:

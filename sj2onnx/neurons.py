@@ -50,6 +50,9 @@ OPERATORS: dict[type, Translation] = {
     neuron.IFNode: Translation("IF", _threshold, ("v",), _potential),
     neuron.LIFNode: Translation("LIF", _lif, ("v",), _potential),
     neuron.ParametricLIFNode: Translation("LIF", _parametric_lif, ("v",), _potential),
+    # What they do otherwise is for training.
+    neuron.OTTTLIFNode: Translation("LIF", _lif, ("v",), _potential),
+    neuron.SLTTLIFNode: Translation("LIF", _lif, ("v",), _potential),
 }
 """Which operator a class becomes; a new one is a line here and an operator in ``custom_ops/operators``."""
 

@@ -3,20 +3,25 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
+import onnx
 import torch
-from spikingjelly.activation_based import layer
+from spikingjelly.activation_based import functional, layer
 from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
+
+from custom_ops import OPERATORS
+from custom_ops.operators import OPSET, Form
 
 from .emit import emit
 from .errors import ExportError
 from .integer_block import IntegerBlock
-from .neurons import Translation, translation
+from .neurons import translation
+from .tracing import TracedModule, trace
 
-__all__ = ["NodeCall", "State", "carry_states", "network_step_mode", "node_calls", "replace_neurons", "states_entry"]
+__all__ = ["Node", "NodeCall", "State", "carry_states", "network_step_mode", "node_calls", "replace_neurons", "states_entry"]
 
 
 @dataclass(frozen=True)
@@ -44,66 +49,89 @@ class NodeCall:
     Args:
         path: module path of the neuron.
         kind: its class, for messages.
-        operator: the operator that it becomes.
-        attributes: the node's attributes.
-        states: names of the states, in the order of the operator's inputs and outputs.
-        initial: what each state starts with.
-        dtype: element type of the states.
-        skipped: optional inputs of the operator between its first one and the states.
+        node: the operator, or the function, that it becomes.
         single_step: whether inputs have no time axis.
+        spiking: whether spikes come out.
+
+    Attributes:
+        operator: the name of the operator or function.
+        given: the states to start from; None to start from reset ones and give none back.
+        final: the states after the last run.
+        input_shape: shape of the input of the last run; None before it.
     """
 
-    def __init__(
-        self,
-        path: str,
-        kind: str,
-        operator: str,
-        attributes: Mapping[str, int | float],
-        states: Sequence[str],
-        initial: Sequence[float],
-        dtype: torch.dtype,
-        skipped: int,
-        single_step: bool,
-    ) -> None:
+    def __init__(self, path: str, kind: str, node: "Node", single_step: bool, spiking: bool = True) -> None:
         self.path = path
-        self.states = states
-        self.initial = initial
-        self.dtype = dtype
+        self.node = node
+        self.operator = node.name
+        self.single_step = single_step
+        self.spiking = spiking
         self.given: Sequence[torch.Tensor] | None = None
         self.final: Sequence[torch.Tensor] = ()
         self.input_shape: tuple[int, ...] | None = None
-        self._name = f"The module {path!r} ({kind})"
-        self._operator = operator
-        self._attributes = attributes
-        self._skipped = skipped
-        self.single_step = single_step
+        self.who = f"The module {path!r} ({kind})"
 
     def begin(self, given: Sequence[torch.Tensor] | None = None) -> None:
-        """Forget the last run; ``given`` are the states to start from, None to start from reset ones and give none back."""
+        """Forget the last run, and start from ``given``."""
         self.given = given
         self.input_shape = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if self.input_shape is not None:
             raise ExportError(
-                f"{self._name} is used twice in one run, so that its state passes from one place to another: "
+                f"{self.who} is used twice in one run, so that its state passes from one place to another: "
                 "use two neuron modules."
             )
         self.input_shape = tuple(x.shape)
         if x.dtype != torch.float32:
-            raise ExportError(f"{self._name} gets {x.dtype}, but neurons are exported in float32: use net.float().")
+            raise ExportError(f"{self.who} gets {x.dtype}, but neurons are exported in float32: use net.float().")
         steps = x.unsqueeze(0) if self.single_step else x
+        like = self.node.result(steps)
+        inputs = [steps, *self.node.parameters()]
         if self.given is None:
-            spikes = emit(self._operator, [steps], self._attributes, [steps])[0]
+            y = emit(self.operator, inputs, self.node.attributes, [like])[0]
         else:
-            inputs = [steps, *[None] * self._skipped, *self.given]
-            spikes, *self.final = emit(self._operator, inputs, self._attributes, [steps, *self.given])
-        return spikes.squeeze(0) if self.single_step else spikes
+            y, *self.final = emit(self.operator, [*inputs, *self.given], self.node.attributes, [like, *self.given])
+        return y.squeeze(0) if self.single_step else y
 
     @property
-    def refusal_name(self) -> str:
-        """How messages name the module."""
-        return self._name
+    def described(self) -> dict[str, Any]:
+        """The neuron's own numbers, for the metadata."""
+        return dict(self.node.described)
+
+    def function(self, stateful: bool, opset: int) -> onnx.FunctionProto:
+        """The function body for the node."""
+        return self.node.function(stateful, opset)
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator, or a function, as a neuron uses it.
+
+    Args:
+        name: of the operator or function.
+        attributes: the node's attributes.
+        parameters: gives what the node reads between its input and its states, None for an optional input that is left out;
+            asked at every call, because a trace puts others in place of a module's parameters.
+        states: names of the states, in the order of inputs and outputs.
+        initial: what each state starts with.
+        shapes: of each state, for one sample; None where it is the input's.
+        dtypes: element types of the states.
+        function: makes the function body, with or without states, for a version of the standard operators.
+        result: something of the shape and type of the result, from the input.
+        described: the neuron's numbers, for the metadata.
+    """
+
+    name: str
+    attributes: Mapping[str, int | float]
+    parameters: Callable[[], Sequence[torch.Tensor | None]]
+    states: Sequence[str]
+    initial: Sequence[float]
+    shapes: Sequence[tuple[int, ...]] | None
+    dtypes: Sequence[torch.dtype]
+    function: Callable[[bool, int], onnx.FunctionProto]
+    result: Callable[[torch.Tensor], torch.Tensor]
+    described: Mapping[str, Any]
 
 
 def network_step_mode(net: nn.Module, stateful: bool) -> str:
@@ -113,10 +141,10 @@ def network_step_mode(net: nn.Module, stateful: bool) -> str:
         ExportError: they are in different modes, or in single-step mode without ``stateful``; the message names one.
     """
     found: dict[str, str] = {}
-    for path, module in net.named_modules():
+    for path, module in _stateful(net):
         if isinstance(module, IntegerBlock):
             found.setdefault(module.step_mode, f"{path!r} (BlockContainer)")
-        elif _has_states(module):
+        else:
             found.setdefault(str(module.step_mode), f"{path!r} ({type(module).__name__})")
     if len(found) > 1:
         raise ExportError(
@@ -131,43 +159,45 @@ def network_step_mode(net: nn.Module, stateful: bool) -> str:
     return next(iter(found), "m")
 
 
-def replace_neurons(net: nn.Module, step_mode: str) -> None:
+def replace_neurons(net: nn.Module, step_mode: str, sample: Callable[[int], torch.Tensor], opset: int) -> None:
     """Give each neuron of ``net`` a forward pass that is one node of the domain ``snn``; changed in place.
 
     Args:
         net: the network.
         step_mode: that of all its neurons.
+        sample: gives an input for a number of samples.
+        opset: version of the standard operators.
 
     Raises:
         ExportError: a stateful module has no such node.
     """
-    for path, module in net.named_modules():
-        if isinstance(module, IntegerBlock):
-            if module.neuron_attributes is not None:
-                module.neuron = NodeCall(
-                    path,
-                    "BlockContainer",
-                    "CubaLIF",
-                    module.neuron_attributes,
-                    ("u", "v"),
-                    (0, 0),
-                    torch.int32,
-                    1,
-                    step_mode == "s",
-                )
-            continue
-        if not _has_states(module):
-            continue
+    single = step_mode == "s"
+    unknown: list[tuple[str, nn.Module]] = []
+    for path, module in _stateful(net):
         if isinstance(module, layer.DropConnectLinear):
             raise ExportError(
                 f"The module {path!r} (DropConnectLinear) draws random numbers in evaluation too: put a Linear with its weight "
                 "in its place."
             )
-        found = translation(module)
-        if found is None:
-            raise ExportError(f"The module {path!r} ({type(module).__name__}) is a neuron that this version does not export.")
+        node = _node(module)
+        if node is None:
+            unknown.append((path, module))
+        else:
+            _replace(module, path, node, single)
+    if unknown:
+        features = _input_features(net, unknown, sample, axes=1 if single else 2)
+        names = _Names()
+        for path, module in unknown:
+            _replace(module, path, _traced_node(module, trace(module, path, features[path], opset), names), single)
+
+
+def _replace(module: nn.Module, path: str, node: "Node", single_step: bool) -> None:
+    if isinstance(module, IntegerBlock):
+        module.neuron = NodeCall(path, "BlockContainer", node, single_step)
+    else:
         # The instance keeps its class and attributes, so that whatever the network asks of them still holds.
-        module.forward = _call(path, module, found, step_mode)
+        spiking = any(hasattr(part, "surrogate_function") for part in module.modules())
+        module.forward = NodeCall(path, type(module).__name__, node, single_step, spiking)
 
 
 def node_calls(net: nn.Module) -> list[NodeCall]:
@@ -190,18 +220,25 @@ def carry_states(net: nn.Module, sample: Callable[[int], torch.Tensor]) -> list[
         ExportError: a neuron sees something else than one sample along its batch axis.
     """
     calls = node_calls(net)
-    shapes = _features(net, calls, sample)
     states = [
-        State(f"{call.path}.{name}", f"{call.path}.{name}.next", shape, str(call.dtype).removeprefix("torch."), float(initial))
-        for call, shape in zip(calls, shapes, strict=True)
-        for name, initial in zip(call.states, call.initial, strict=True)
+        State(f"{call.path}.{name}", f"{call.path}.{name}.next", shape, str(dtype).removeprefix("torch."), float(initial))
+        for call, own in zip(calls, _features(net, calls, sample), strict=True)
+        for name, shape, dtype, initial in zip(
+            call.node.states,
+            call.node.shapes or [own] * len(call.node.states),
+            call.node.dtypes,
+            call.node.initial,
+            strict=True,
+        )
     ]
+    if not states:
+        return []
     forward = net.forward
 
     def with_states(x: torch.Tensor, states: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         given = iter(states)
         for call in calls:
-            call.begin(list(islice(given, len(call.states))))
+            call.begin(list(islice(given, len(call.node.states))))
         y = forward(x)
         return (y, *(state for call in calls for state in call.final))
 
@@ -220,18 +257,10 @@ def _features(net: nn.Module, calls: Sequence[NodeCall], sample: Callable[[int],
     for samples in (2, 3):
         for call in calls:
             call.begin()
-        x = sample(samples)
-        with torch.no_grad():
-            try:
-                net(x)
-            except ExportError:
-                raise
-            except Exception as error:  # whatever the network's own code raises
-                reason = " ".join(str(error).split())
-                raise ExportError(f"{type(net).__name__} does not run on an input of {list(x.shape)}: {reason}") from error
+        _run(net, sample(samples))
         for call in calls:
             if call.input_shape is None:
-                raise ExportError(f"{call.refusal_name} is not used in a run, so that it has no state: remove it.")
+                raise ExportError(f"{call.who} is not used in a run, so that it has no state: remove it.")
         seen.append([call.input_shape for call in calls if call.input_shape is not None])
     return [_one_sample(call, two, three) for call, two, three in zip(calls, *seen, strict=True)]
 
@@ -240,10 +269,26 @@ def _one_sample(call: NodeCall, two: tuple[int, ...], three: tuple[int, ...]) ->
     axis = 0 if call.single_step else 1
     if two[axis] != 2 or three[axis] != 3 or two[axis + 1 :] != three[axis + 1 :]:
         raise ExportError(
-            f"{call.refusal_name} sees {list(two)} for two samples, so that its state is not one per sample: keep the batch "
+            f"{call.who} sees {list(two)} for two samples, so that its state is not one per sample: keep the batch "
             f"axis {'first' if axis == 0 else 'second'} where neurons are, or export without stateful."
         )
     return two[axis + 1 :]
+
+
+def _stateful(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Modules that remember something in evaluation, and those blocks that have neurons; not what runs inside of another."""
+    found: list[tuple[str, nn.Module]] = []
+    inside: set[int] = set()
+    for path, module in net.named_modules():
+        if id(module) in inside:
+            continue
+        if isinstance(module, IntegerBlock):
+            if module.neuron_attributes is not None:
+                found.append((path, module))
+        elif _has_states(module):
+            found.append((path, module))
+            inside |= {id(part) for part in module.modules()}
+    return found
 
 
 def _has_states(module: nn.Module) -> bool:
@@ -256,10 +301,109 @@ def _has_states(module: nn.Module) -> bool:
     )
 
 
-def _call(path: str, module: Any, found: Translation, step_mode: str) -> NodeCall:
+def _node(module: nn.Module) -> Node | None:
+    """The node of a neuron that has an operator of this project."""
+    if isinstance(module, IntegerBlock):
+        assert module.neuron_attributes is not None
+        return _operator_node("CubaLIF", module.neuron_attributes, (None,), ("u", "v"), (0.0, 0.0), torch.int32)
+    found = translation(module)
+    if found is None:
+        return None
     # Plain numbers: what reads a tensor while torch traces would become part of the graph.
-    attributes = dict(found.attributes(module))
-    kind = type(module).__name__
-    return NodeCall(
-        path, kind, found.operator, attributes, found.states, found.initial(module), torch.float32, 0, step_mode == "s"
+    return _operator_node(found.operator, dict(found.attributes(module)), (), found.states, found.initial(module), torch.float32)
+
+
+def _operator_node(
+    operator: str,
+    attributes: Mapping[str, int | float],
+    skipped: Sequence[None],
+    states: Sequence[str],
+    initial: Sequence[float],
+    dtype: torch.dtype,
+) -> Node:
+    def function(stateful: bool, opset: int) -> onnx.FunctionProto:
+        body = OPERATORS[operator].function(Form(states=stateful))
+        body.opset_import[0].version = opset
+        return body
+
+    types = [dtype] * len(states)
+    return Node(operator, attributes, lambda: skipped, states, initial, None, types, function, lambda x: x, attributes)
+
+
+class _Names:
+    """Functions by their content: neurons that do the same share one."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, bytes] = {}
+
+    def name(self, kind: str, content: bytes) -> str:
+        """The class's name; with a number where another function has it."""
+        for number in count(1):
+            name = kind if number == 1 else f"{kind}_{number}"
+            if name not in OPERATORS and self._taken.setdefault(name, content) == content:
+                return name
+        raise AssertionError
+
+
+def _traced_node(module: nn.Module, traced: TracedModule, names: _Names) -> Node:
+    name = names.name(traced.kind, traced.function("", True, OPSET).SerializeToString(deterministic=True))
+    numbers = {key: value for key, value in vars(module).items() if isinstance(value, int | float) and key[0] != "_"}
+    numbers.pop("training", None)
+
+    def result(x: torch.Tensor) -> torch.Tensor:
+        return x.new_empty(*x.shape[:2], *traced.output_shape)
+
+    return Node(
+        name,
+        {},
+        lambda: [_tensor(module, parameter) for parameter in traced.parameters],
+        traced.states,
+        traced.initial,
+        traced.shapes,
+        traced.dtypes,
+        lambda stateful, opset: traced.function(name, stateful, opset),
+        result,
+        numbers,
     )
+
+
+def _tensor(module: nn.Module, path: str) -> torch.Tensor:
+    parent, _, name = path.rpartition(".")
+    value = getattr(module.get_submodule(parent), name)
+    assert isinstance(value, torch.Tensor)
+    return value
+
+
+def _input_features(
+    net: nn.Module, modules: Sequence[tuple[str, nn.Module]], sample: Callable[[int], torch.Tensor], axes: int
+) -> dict[str, tuple[int, ...]]:
+    """The shape of one sample at one time step in front of each of ``modules``, from a run of the network itself."""
+    seen: dict[str, tuple[int, ...]] = {}
+
+    def keep(path: str) -> Callable[[nn.Module, Any], None]:
+        return lambda module, inputs: seen.update({path: tuple(inputs[0].shape[axes:])})
+
+    hooks = [module.register_forward_pre_hook(keep(path)) for path, module in modules]
+    try:
+        _run(net, sample(2))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        functional.reset_net(net)
+        for call in node_calls(net):
+            call.begin()
+    for path, module in modules:
+        if path not in seen:
+            raise ExportError(f"The module {path!r} ({type(module).__name__}) is not used in a run: remove it.")
+    return seen
+
+
+def _run(net: nn.Module, x: torch.Tensor) -> None:
+    try:
+        with torch.no_grad():
+            net(x)
+    except ExportError:
+        raise
+    except Exception as error:  # whatever the network's own code raises
+        reason = " ".join(str(error).split())
+        raise ExportError(f"{type(net).__name__} does not run on an input of {list(x.shape)}: {reason}") from error
