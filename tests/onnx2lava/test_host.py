@@ -22,6 +22,11 @@ def convert(folder, model, *options):
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
+def inspect(folder, file, *options):
+    command = [sys.executable, "-m", "onnx2lava", "inspect", file, *options]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
 def stock(path, x):
     """On onnxruntime as it comes: no library of ours is registered."""
     (output,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"input": x})
@@ -63,6 +68,14 @@ def test_three_files_are_the_network(readout, tmp_path):
     assert len(load_netx(tmp_path / "out.net").blocks) == 2
 
 
+def test_inspect_shows_what_stays_on_the_host(tmp_path):
+    onnx.save(network("a vote at each step"), tmp_path / "in.onnx")
+    rows = [line.split()[:5] for line in inspect(tmp_path, "in.onnx", "--input-kind", "images").splitlines()]
+    assert ["encoder", "on", "the", "host", "5x5x5"] in rows
+    assert ["readout", "on", "the", "host", "4"] in rows
+    assert [row[0] for row in rows if row and row[0].startswith("neuron")] == ["neuron.1", "neuron.2"]
+
+
 def test_a_loihi_network_with_a_readout_is_compared_with_its_own_spikes():
     """The file's output is the readout's; its spikes are found by the layers' names."""
     float_network = quantize(load(network("a vote at each step"), input="images"))
@@ -94,6 +107,7 @@ def test_counts_go_to_loihi_as_they_are(readout, tmp_path):
     convert(tmp_path, network(readout), "--input-kind", "counts")
     assert not (tmp_path / "out.encoder.onnx").exists()
     assert load_netx(tmp_path / "out.net").message_bits == 8
+    assert "graded spikes of 8 bits" in inspect(tmp_path, "out.net")
     x = images(9, 6, counts=True)
     result = verify(network(readout), x, against=["ort", "numpy"], input="counts")
     assert result.mismatches == 0
