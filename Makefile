@@ -8,10 +8,11 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help demo test env env-lava native models pictures bench bench-cuda clean
+.PHONY: help demo quantisation test env env-lava native models pictures bench bench-cuda clean
 
 help:
 	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
+	@echo "make quantisation  train without quantisation, convert with different scales, print what each costs"
 	@echo "make test          all checks and tests"
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
 	@echo "make native        build the native operator library (needs a C++ compiler)"
@@ -56,6 +57,9 @@ native: .venv/ready
 # The main job on real data: train on the digits, export, convert, compare every spike.
 demo: env $(if $(LAVA),env-lava)
 	.venv/bin/python -m models.demo -out-dir $(OUT) $(if $(LAVA),-lava .venv-lava/bin/python)
+
+quantisation: env
+	.venv/bin/python -m models.quantisation -out-dir $(OUT)/float
 
 # In CI a missing Python 3.10 is an error; elsewhere the peers' tests are left out, and the last line says so.
 ifneq ($(PYTHON_LAVA)$(CI),)

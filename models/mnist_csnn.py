@@ -1,12 +1,15 @@
-"""The reference network: a convolutional spiking network for small grey images, every synapse in a BlockContainer."""
+"""The reference network: a convolutional spiking network for small grey images.
+
+Trained quantised, with every synapse in a BlockContainer, or not, as one of SpikingJelly's usual layers and neurons.
+"""
 
 import torch
-from spikingjelly.activation_based import neuron, surrogate
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
 from sj2onnx import BlockContainer
 
-__all__ = ["MNISTNet", "digits", "mnist"]
+__all__ = ["FloatMNISTNet", "MNISTNet", "digits", "mnist"]
 
 
 class MNISTNet(nn.Module):
@@ -35,12 +38,43 @@ class MNISTNet(nn.Module):
         return spikes
 
 
+class FloatMNISTNet(nn.Module):
+    """The same network without quantisation: SpikingJelly's own layers and IF neurons.
+
+    Args:
+        channels: as above.
+        image_size: as above.
+    """
+
+    def __init__(self, channels: int = 16, image_size: int = 28) -> None:
+        super().__init__()
+        self.conv_fc = nn.Sequential(
+            *_float_block(layer.Conv2d(1, channels, kernel_size=3, padding=1, bias=False)),
+            *_float_block(layer.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False)),
+            *_float_block(layer.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)),
+            *_float_block(layer.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False)),
+            layer.Flatten(),
+            *_float_block(layer.Linear(channels * (image_size // 4) ** 2, 128, bias=False)),
+            *_float_block(layer.Linear(128, 10, bias=False)),
+        )
+        functional.set_step_mode(self, "m")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Spikes ``[T, N, 1, H, W]`` → spikes of the ten classes ``[T, N, 10]``."""
+        spikes: torch.Tensor = self.conv_fc(x)
+        return spikes
+
+
 def _block(synapse: nn.Conv2d | nn.Linear) -> BlockContainer:
+    return BlockContainer(*_float_block(synapse))
+
+
+def _float_block(synapse: nn.Conv2d | nn.Linear) -> tuple[nn.Conv2d | nn.Linear, neuron.IFNode]:
     # With torch's own initial weights fewer neurons reach their threshold from layer to layer, and none at the end; three times
     # that keeps the rates up.
     with torch.no_grad():
         synapse.weight *= 3
-    return BlockContainer(synapse, neuron.IFNode(surrogate_function=surrogate.ATan(), detach_reset=True))
+    return synapse, neuron.IFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
 
 
 def mnist() -> MNISTNet:

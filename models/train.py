@@ -19,7 +19,7 @@ from custom_ops.atomic_write import replacing
 from custom_ops.errors import BridgeError, RuntimeUnavailableError
 
 from .data import DataError, Dataset, digits, mnist, poisson_spikes
-from .mnist_csnn import MNISTNet
+from .mnist_csnn import FloatMNISTNet, MNISTNet
 
 __all__ = ["evaluate", "main", "train"]
 
@@ -136,10 +136,11 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         # Layers this small gain nothing from more threads, and with one the result does not depend on the number of cores.
         torch.set_num_threads(1)
     torch.manual_seed(_SEED)
-    net = MNISTNet(options.channels, image_size)
+    net = (FloatMNISTNet if options.float else MNISTNet)(options.channels, image_size)
     console.print(
         f"{data.name}: {len(data.train_labels)} images to train on, {len(data.test_labels)} to test on; T = {T}, b = {b}, "
-        f"epochs = {epochs}, lr = {options.lr:g}, channels = {options.channels}, device = {device}",
+        f"epochs = {epochs}, lr = {options.lr:g}, channels = {options.channels}, device = {device}"
+        + (", without quantisation" if options.float else ""),
         highlight=False,
         soft_wrap=True,
     )
@@ -178,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"-{flag}", type=kind, metavar="N", help=f"{text} ({usual})")
     parser.add_argument("-channels", type=_whole_number, default=16, metavar="N", help="channels of each convolution (16)")
     parser.add_argument("-lr", type=_learning_rate, default=0.1, metavar="X", help="learning rate of SGD at the start (0.1)")
+    parser.add_argument("-float", action="store_true", help="train without quantisation")
     parser.add_argument("-device", help="cpu, cuda:0, ... (cuda:0 where there is one, else cpu)")
     parser.add_argument("-data-dir", metavar="DIR", help="folder of MNIST's four IDX files, plain or .gz (the bundled digits)")
     parser.add_argument("-out-dir", default="out", metavar="DIR", help="folder to write to (out)")

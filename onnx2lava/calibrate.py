@@ -9,8 +9,8 @@ import numpy as np
 
 import custom_ops
 
+from .host import check_input, encode
 from .network import INPUT, Array, Block, Network
-from .run import check_input
 from .write.onnx import to_onnx
 
 __all__ = ["Calibration"]
@@ -28,17 +28,17 @@ class Calibration:
 
     Args:
         network: with float neurons.
-        x: input spikes ``[T, N, *]``.
+        x: input ``[T, N, *]``, as the network reads it.
 
     Raises:
         ConversionError: ``x`` does not fit the network.
     """
 
     def __init__(self, network: Network, x: Array) -> None:
-        steps, given = check_input(x, network.input_shape)
+        steps, given = check_input(network, x)
         cost = sum(block.synapses for block in network.blocks) * steps * _CHOICES
         self._given, self._samples = given, min(given, max(1, int(_OPERATIONS / max(cost, 1))))
-        spikes = np.asarray(x[:, : self._samples], np.float32)
+        spikes = encode(network, x[:, : self._samples])
         self._float: dict[str, Array] = {INPUT: spikes}
         self._quantised: dict[str, Array] = {INPUT: spikes}
         self._mismatches: dict[str, tuple[int, int]] = {}

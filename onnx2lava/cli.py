@@ -15,7 +15,8 @@ from custom_ops.model_file import write_model
 from custom_ops.trace import read_array, read_trace
 
 from .errors import ConversionError
-from .load import load
+from .host import save_host_parts
+from .load import InputKind, load
 from .network import Network
 from .quantization_report import quantization_report
 from .quantize import quantize
@@ -44,7 +45,17 @@ app = typer.Typer(
 
 _Model = Annotated[Path, typer.Argument(metavar="IN.onnx", help="A network exported by sj2onnx.")]
 _Scale = Annotated[str, typer.Option(metavar="auto|64", help="Weight scale for float networks: auto, or one for all layers.")]
-_Calibration = Annotated[Path | None, typer.Option(metavar="X.npy", help="Input spikes [T, N, *] that --scale auto may use.")]
+_Calibration = Annotated[Path | None, typer.Option(metavar="X.npy", help="Input [T, N, *] that --scale auto may use.")]
+_InputKind = Annotated[
+    InputKind,
+    typer.Option(
+        "--input-kind",
+        help="What the network is fed with. spikes: 0 and 1. images: any numbers; the first spiking layer, which turns them into "
+        "spikes, then stays on the host as an encoder. counts: whole numbers 0 to 255, such as frames of several events a "
+        "pixel; they go to Loihi as graded spikes of 8 bits, so that no layer is left on the host (load the file in NetX with "
+        "input_message_bits=8).",
+    ),
+]
 
 
 def main() -> None:
@@ -60,33 +71,43 @@ def main() -> None:
 def convert(
     model: _Model,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.net", help="The NetX file to write.")],
-    loihi_onnx: Annotated[Path | None, typer.Option(metavar="OUT.onnx", help="Also write the Loihi-integer ONNX file.")] = None,
+    loihi_onnx: Annotated[
+        Path | None, typer.Option(metavar="OUT.onnx", help="Also write what runs on Loihi as an ONNX file.")
+    ] = None,
     calibration: _Calibration = None,
     scale: _Scale = "auto",
+    input_kind: _InputKind = "spikes",
 ) -> None:
-    """Convert a network to NetX's hdf5 format."""
-    loaded = load(model)
+    """Convert a network to NetX's hdf5 format.
+
+    What stays on the host is written beside it, for any onnxruntime: NAME.encoder.onnx, which turns images into spikes, and
+    NAME.readout.onnx, which turns the last spikes into the network's output (a vote, a mean over time, a linear layer).
+    """
+    loaded = load(model, input=input_kind)
     network = quantize(loaded, scale=_scale(scale), calibration=None if calibration is None else read_array(calibration))
     save_netx(network, output)
+    written = [output, *save_host_parts(network, output)]
     if loihi_onnx is not None:
         write_model(to_onnx(network), loihi_onnx)
+        written.append(loihi_onnx)
     _show(network)
     _show_quantization(loaded, network)
-    for path in (output, loihi_onnx):
-        if path is not None:
-            _console().print(f"wrote {path} ({path.stat().st_size:,} bytes)", markup=False, soft_wrap=True)
+    for path in written:
+        _console().print(f"wrote {path} ({path.stat().st_size:,} bytes)", markup=False, soft_wrap=True)
 
 
 @app.command()
-def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .net file.")]) -> None:
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .net file.")], input_kind: _InputKind = "spikes"
+) -> None:
     """Show a network layer by layer, and what Loihi would object to."""
-    _show(load_netx(file) if is_netx(file) else load(file))
+    _show(load_netx(file) if is_netx(file) else load(file, input=input_kind))
 
 
 @app.command("verify")
 def verify_command(
     model: _Model,
-    input: Annotated[Path | None, typer.Option(metavar="X.npy", help="Input spikes [T, N, *]; by default the trace's.")] = None,
+    input: Annotated[Path | None, typer.Option(metavar="X.npy", help="Input [T, N, *]; by default the trace's.")] = None,
     against: Annotated[
         str | None, typer.Option(metavar="ort,slayer,netx", help=f"Some of {', '.join(RUNTIMES)}; by default all that are here.")
     ] = None,
@@ -94,6 +115,7 @@ def verify_command(
     labels: Annotated[Path | None, typer.Option(metavar="Y.npy", help="Classes [N], for the accuracy.")] = None,
     calibration: _Calibration = None,
     scale: _Scale = "auto",
+    input_kind: _InputKind = "spikes",
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write everything that was found as JSON.")
     ] = None,
@@ -101,7 +123,11 @@ def verify_command(
         Path | None, typer.Option(metavar="DIR", help="Also write a page with spike rasters and histograms: DIR/index.html.")
     ] = None,
 ) -> None:
-    """Run a network in several runtimes and compare every spike of every layer; exit code 1 if any differs."""
+    """Run a network in several runtimes and compare every spike of every layer; exit code 1 if any differs.
+
+    Encoder and readout take part: images go in, and the accuracy with labels is that of the readout's output, before
+    quantisation and after it.
+    """
     recorded = None if trace is None else read_trace(trace)
     if input is None and recorded is None:
         raise ConversionError("There is no input to run: give --input X.npy or --trace TRACE.npz.")
@@ -116,6 +142,7 @@ def verify_command(
             calibration=None if calibration is None else read_array(calibration),
             trace=recorded,
             labels=read_array(labels) if labels is not None else None if recorded is None else recorded.labels,
+            input=input_kind,
             progress=advance,
         )
     if json_file is not None:

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from .errors import LimitError
-from .network import Array, Block, Conv, CubaNeuron, FloatNeuron, Network
+from .network import INPUT, Array, Block, Conv, CubaNeuron, FloatNeuron, Network
 
 __all__ = [
     "BIAS_RANGE",
@@ -64,7 +64,8 @@ def is_integer(network: Network) -> bool:
 
 def findings(network: Network) -> list[Finding]:
     """Everything that is remarkable about ``network``, block by block; of float blocks, what quantisation will not change."""
-    return [finding for block in network.blocks for finding in _of_block(block)]
+    largest = 2**network.message_bits - 1 if network.message_bits else 1
+    return [finding for block in network.blocks for finding in _of_block(block, largest if INPUT in block.sources else 1)]
 
 
 def require_integers(network: Network, *, floats: bool = False) -> None:
@@ -99,12 +100,12 @@ def _require(network: Network, targets: set[str], floats: bool) -> None:
             raise LimitError(str(finding))
 
 
-def _of_block(block: Block) -> Iterator[Finding]:
-    for target, messages in (("loihi", _loihi(block)), ("netx", _netx(block)), ("chip", _chip(block))):
+def _of_block(block: Block, largest: int) -> Iterator[Finding]:
+    for target, messages in (("loihi", _loihi(block, largest)), ("netx", _netx(block)), ("chip", _chip(block))):
         yield from (Finding(block.name, target, message) for message in messages)
 
 
-def _loihi(block: Block) -> Iterator[str]:
+def _loihi(block: Block, largest_input: int) -> Iterator[str]:
     if isinstance(block.neuron, FloatNeuron):
         return
     weight, bias, neuron = block.synapse.weight, block.bias, block.cuba
@@ -120,7 +121,7 @@ def _loihi(block: Block) -> Iterator[str]:
     ):
         if not 0 <= value <= largest:
             yield f"has a {name} of {value}, outside 0 ... {largest}: choose a smaller scale or other neurons"
-    if _largest_sum(weight) >= _SUM_LIMIT:
+    if _largest_sum(weight) * largest_input >= _SUM_LIMIT:
         yield "can sum to 2**24 or more, where float32 is no longer exact: make its fan-in or its weights smaller"
 
 
@@ -161,7 +162,7 @@ def _whole(values: Array) -> bool:
 
 
 def _largest_sum(weight: Array) -> int:
-    """The largest absolute sum that spikes of 0 and 1 can make, whatever their source."""
+    """The largest absolute sum that spikes of 0 and 1 can make."""
     rows = weight.reshape(weight.shape[0], prod(weight.shape[1:]))
     return int(np.abs(rows).sum(axis=1, dtype=np.int64).max())
 

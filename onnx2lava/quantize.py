@@ -30,8 +30,9 @@ def quantize(network: Network, *, scale: Literal["auto"] | float = "auto", calib
         network: what ``load`` gave.
         scale: one number above 0 for all layers (Lava-DL's convention is 64), or ``"auto"``: layer by layer the one with the
             smallest expected error, see :func:`~onnx2lava.scale.candidates`.
-        calibration: input spikes ``[T, N, *]`` like those that the network will see. Of the scales that ``"auto"`` takes into
-            account, each layer gets the one whose spikes differ least from the float network's, beyond chance.
+        calibration: input ``[T, N, *]`` like that which the network will see; images where it has an encoder. Of the scales
+            that ``"auto"`` takes into account, each layer gets the one whose spikes differ least from the float network's,
+            beyond chance.
 
     Returns:
         The network; its metadata carry the scales (and what calibration measured), so that files carry them too.

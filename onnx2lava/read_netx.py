@@ -12,10 +12,12 @@ from custom_ops.errors import ModelFileError
 
 from .errors import ConversionError
 from .network import INPUT, Array, Block, Conv, CubaNeuron, Dense, Network, Shape, Synapse
+from .write.netx import MESSAGE_BITS
 
 __all__ = ["is_netx", "load_netx"]
 
 _Group: TypeAlias = Any  # h5py has no types
+_MOST_MESSAGE_BITS = 8
 
 
 def is_netx(path: str | os.PathLike[str]) -> bool:
@@ -67,7 +69,10 @@ def _network(file: Any, name: str) -> Network:
             shape, source = block.shape, block.name
         elif kind != "flatten":
             raise ConversionError(f"{name} has a layer of the type {kind!r}, which NetX itself does not run: use conv or dense.")
-    return Network(Path(name).name, input_shape, tuple(blocks))
+    message_bits = int(file.attrs.get(MESSAGE_BITS, 0))
+    if not 0 <= message_bits <= _MOST_MESSAGE_BITS:
+        raise ValueError(f"its {MESSAGE_BITS} are {message_bits}")
+    return Network(Path(name).name, input_shape, tuple(blocks), message_bits=message_bits)
 
 
 def _neuron(group: _Group, name: str) -> CubaNeuron:

@@ -2,6 +2,7 @@
 
 from math import prod
 
+import onnx
 from rich import box
 from rich.table import Table
 
@@ -24,7 +25,7 @@ __all__ = [
 
 def network_table(network: Network) -> Table:
     """A row per layer; a star marks what takes more than one neuro-core."""
-    table = Table(title=f"{network.name}: input {_shape(network.input_shape)}", box=box.SIMPLE_HEAD)
+    table = Table(title=f"{network.name}: input {_input(network)}", box=box.SIMPLE_HEAD)
     for column in (
         "layer",
         "type",
@@ -46,9 +47,13 @@ def network_table(network: Network) -> Table:
         table.add_column(column)
     scales = layer_scales(network)
     delays: dict[str, int] = {}
+    if network.encoder is not None:
+        table.add_row("encoder", "on the host", _shape(network.input_shape))
     for block in network.blocks:
         delays[block.name] = 1 + max(delays.get(source, 0) for source in block.sources)
         table.add_row(*_row(block, scales.get(block.name), delays[block.name]))
+    if network.readout is not None:
+        table.add_row("readout", "on the host", _features(network.readout.graph.output[0]))
     neurons = sum(prod(block.shape) for block in network.blocks)
     synapses = sum(block.synapses for block in network.blocks)
     table.add_section()
@@ -136,8 +141,27 @@ def verification_table(result: Verification) -> Table:
 
 
 def verification_notes(result: Verification) -> list[str]:
-    """Which runtimes did not run, and why."""
-    return [f"{name} did not run: {reason}" for name, reason in result.left_out.items()]
+    """Which runtimes did not run, and why; what the encoder and the readout gave."""
+    notes = [f"{name} did not run: {reason}" for name, reason in result.left_out.items()]
+    if result.encoder_mismatches is not None:
+        notes.append(f"encoder: {result.encoder_mismatches:,} of its spikes differ from those of the same layer in the file.")
+    shares = set(result.same_class.values())
+    if result.same_class and FLOAT in result.seconds:
+        listed = " … ".join(f"{share:.2%}" for share in sorted({min(shares), max(shares)}))
+        notes.append(f"output: the same class as before quantisation for {listed} of the samples.")
+    return notes
+
+
+def _input(network: Network) -> str:
+    if network.encoder is not None:
+        return f"{_features(network.encoder.graph.input[0])}, images"
+    return _shape(network.input_shape) + (f", graded spikes of {network.message_bits} bits" if network.message_bits else "")
+
+
+def _features(value: onnx.ValueInfoProto) -> str:
+    """As the model says it: behind a readout there may be no time, and T and N have names."""
+    dims = value.type.tensor_type.shape.dim
+    return "x".join(str(dim.dim_value) for dim in dims if dim.HasField("dim_value")) or "scalar"
 
 
 def _row(block: Block, scale: float | None, delay: int) -> list[str]:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ConversionError, LavaRunError
+from .errors import LavaRunError
+from .host import check_input
 from .lava_machine import require_netx
 from .network import Array
 from .read_netx import load_netx
 
-__all__ = ["check_input", "run_netx", "run_netx_layers"]
+__all__ = ["run_netx", "run_netx_layers"]
 
 _Spikes = npt.NDArray[np.float32]
 
@@ -26,8 +27,8 @@ def run_netx(path: str | os.PathLike[str], x: Array, *, progress: Callable[[int,
 
     Args:
         path: a file that ``save_netx`` wrote.
-        x: input spikes ``[T, N, *]``, 0 and 1. The N samples follow one another in one run; every layer is reset in the
-            step in which a sample reaches it.
+        x: input spikes ``[T, N, *]``, 0 and 1, or counts where the file was written for them. The N samples follow one another
+            in one run; every layer is reset in the step in which a sample reaches it.
         progress: called with the number of samples done and in all.
 
     Returns:
@@ -53,11 +54,11 @@ def _run_layers(path: str | os.PathLike[str], x: Array, first: int, progress: Ca
     """The spikes of the layers from the one with the index ``first`` on."""
     layout = load_netx(path)
     x = np.asarray(x)
-    steps, samples = check_input(x, layout.input_shape)
+    steps, samples = check_input(layout, x)
     shapes = [block.shape for block in layout.blocks][first:]
     if steps == 0 or samples == 0:
         return [np.zeros((steps, samples, *shape), np.float32) for shape in shapes]
-    network = _network(require_netx(), path, steps)
+    network = _network(require_netx(), path, steps, layout.message_bits)
     layers = len(network.layers)
     with tempfile.TemporaryDirectory() as folder:
         spikes = _to_lava(x, network.in_layer.inp.shape)
@@ -75,24 +76,10 @@ def _run_layers(path: str | os.PathLike[str], x: Array, first: int, progress: Ca
         return [_undelayed(np.load(record), delay, steps, samples) for record, delay in zip(records, delays, strict=True)]
 
 
-def check_input(x: Array, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Steps and samples of ``x``, if it holds spikes ``[T, N, *shape]``.
-
-    Raises:
-        ConversionError: it does not.
-    """
-    if x.ndim < 2 or x.shape[2:] != shape:
-        listed = ", ".join(map(str, shape))
-        raise ConversionError(f"The input has the shape {list(x.shape)}, but the network reads [T, N, {listed}].")
-    if not ((x == 0) | (x == 1)).all():
-        raise ConversionError("The input holds values other than 0 and 1: a network for Loihi reads spikes.")
-    return x.shape[0], x.shape[1]
-
-
-def _network(hdf5: Any, path: str | os.PathLike[str], steps: int) -> Any:
+def _network(hdf5: Any, path: str | os.PathLike[str], steps: int, message_bits: int) -> Any:
     try:
         # Layer k gets its input k steps late. An offset of 1 resets it right then; NetX adds one more for each layer.
-        return hdf5.Network(net_config=os.fspath(path), reset_interval=steps, reset_offset=1)
+        return hdf5.Network(net_config=os.fspath(path), reset_interval=steps, reset_offset=1, input_message_bits=message_bits)
     except Exception as error:  # NetX raises whatever it stumbles over
         raise LavaRunError(f"NetX refuses {path} ({_reason(error)}): write the file again with save_netx.") from error
 

@@ -1,4 +1,7 @@
-"""Run one network in every runtime at hand and compare every spike of every layer."""
+"""Run one network in every runtime at hand and compare every spike of every layer.
+
+Encoder and readout run on onnxruntime: the encoder's spikes go into every runtime, and the readout says what comes out of each.
+"""
 
 import json
 import os
@@ -21,12 +24,13 @@ from custom_ops.operators import DOMAIN
 from custom_ops.trace import Trace
 
 from .errors import ConversionError
+from .host import check_input, classes, decode, encode
 from .lava_machine import require_netx, require_slayer
 from .limits import is_integer
-from .load import load
+from .load import InputKind, load
 from .network import Array, Network
 from .quantize import quantize
-from .run import check_input, run_netx_layers
+from .run import run_netx_layers
 from .simulate import simulate
 from .write.netx import save_netx
 from .write.onnx import to_onnx
@@ -77,6 +81,9 @@ class Verification:
         seconds: how long each runtime took, in the order in which they ran; None for a trace.
         left_out: runtimes that did not run, and why.
         accuracy: share of right classes by runtime, where labels were given.
+        same_class: share of the samples that get the class that the file as it was read gives them, before quantisation and
+            with its own encoder and readout; by runtime, and empty where the file's output votes for no classes.
+        encoder_mismatches: of the encoder's spikes, how many differ from those of the same layer in the file; None without one.
         given: the network as it was read.
         network: its integers, which ran.
         spikes: by runtime, the spikes ``[T, N, *]`` of each block that it shows.
@@ -86,6 +93,8 @@ class Verification:
     seconds: Mapping[str, float | None]
     left_out: Mapping[str, str]
     accuracy: Mapping[str, float]
+    same_class: Mapping[str, float]
+    encoder_mismatches: int | None
     given: Network = field(repr=False)
     network: Network = field(repr=False)
     spikes: Mapping[str, Spikes] = field(repr=False)
@@ -105,45 +114,49 @@ def verify(
     calibration: Array | None = None,
     trace: Trace | None = None,
     labels: Array | None = None,
+    input: InputKind = "spikes",
     progress: Progress | None = None,
 ) -> Verification:
     """Run the file ``model`` and its conversion on ``x`` in several runtimes, and compare their spikes layer by layer.
 
     Args:
         model: what ``load`` reads, or a network, which stands for its file.
-        x: input spikes ``[T, N, *]``.
+        x: input ``[T, N, *]``: spikes, or what ``input`` says.
         against: names from :data:`RUNTIMES`; by default all that are installed here.
         scale: for ``quantize``.
         calibration: for ``quantize``.
         trace: a run recorded elsewhere on the same input; then it is what all others are compared with.
-        labels: the class of each sample, ``[N]``; the neurons of the last block vote by their spike counts.
+        labels: the class of each sample, ``[N]``. The readout's output votes for classes, summed over time where it has time;
+            without a readout, the neurons of the last block by their spike counts.
+        input: what a file is fed with, see ``load``.
         progress: called with the number of samples done and in all while Lava runs.
 
     Raises:
         RuntimeUnavailableError: a runtime in ``against`` is not installed here.
         ConversionError: input, trace or labels do not fit the network; or anything that ``load`` and ``quantize`` raise.
     """
-    proto, given = _file_and_network(model)
+    proto, given = _file_and_network(model, input)
     network = quantize(given, scale=scale, calibration=calibration)
     x = np.asarray(x, np.float32)
-    steps, samples = check_input(x, network.input_shape)
+    steps, samples = check_input(network, x)
     if steps == 0 or samples == 0:
         raise ConversionError("The input has no time steps or no samples: there is nothing to compare.")
     _check_labels(labels, samples)
     chosen = _chosen(against)
+    spikes = encode(network, x)
     results: dict[str, Spikes] = {}
     seconds: dict[str, float | None] = {}
     left_out: dict[str, str] = {}
     if trace is not None:
         _check_trace(trace, network, x)
         results["trace"], seconds["trace"] = trace.spikes, None
-    before: Spikes = {}
-    if is_integer(given):
-        chosen = {"file": _as_given, **chosen}
-    else:
-        start = time.perf_counter()
-        before = _float_spikes(proto, network, x)
-        seconds[FLOAT] = time.perf_counter() - start
+    start = time.perf_counter()
+    integer = is_integer(given)
+    file = _run_file(proto, network, spikes if isinstance(model, Network) else x, native=False if integer else "auto")
+    seconds["file" if integer else FLOAT] = time.perf_counter() - start
+    if integer:
+        results["file"] = file.layers
+    before: Spikes = {} if integer else file.layers
     operations = steps * samples * sum(block.synapses for block in network.blocks)
     for name, run in chosen.items():
         if against is None and name == "numpy" and operations > _NUMPY_LIMIT:
@@ -151,18 +164,26 @@ def verify(
             continue
         start = time.perf_counter()
         try:
-            results[name] = run(proto, network, x, progress)
+            results[name] = run(network, spikes, progress)
         except RuntimeUnavailableError as error:
             if against is not None:
                 raise
             left_out[name] = str(error)
             continue
         seconds[name] = time.perf_counter() - start
+    # A network that stands for its file has been cut already: its file gives the spikes that the readout reads.
+    whole = decode(network, file.output) if isinstance(model, Network) else file.output
+    expected = classes(whole, samples)
+    votes = {} if expected is None else _votes(network, results, samples)
+    if before and expected is not None:
+        votes[FLOAT] = expected
     return Verification(
         tuple(_compared(block.name, results, before.get(block.name)) for block in network.blocks),
         seconds,
         left_out,
-        {} if labels is None else _accuracies({**results, FLOAT: before}, network.blocks[-1].name, labels),
+        {} if labels is None else {name: float(np.mean(vote == labels)) for name, vote in votes.items()},
+        {name: float(np.mean(vote == expected)) for name, vote in votes.items() if name not in (FLOAT, "file")},
+        None if file.encoder is None else int(np.count_nonzero(file.encoder != spikes)),
         given,
         network,
         {**({FLOAT: before} if before else {}), **results},
@@ -181,6 +202,8 @@ def write_json(result: Verification, path: str | os.PathLike[str]) -> None:
         "seconds": result.seconds,
         "left_out": result.left_out,
         "accuracy": result.accuracy,
+        "same_class": result.same_class,
+        "encoder_mismatches": result.encoder_mismatches,
     }
     text = json.dumps(numbers, indent=2)
     try:
@@ -191,12 +214,12 @@ def write_json(result: Verification, path: str | os.PathLike[str]) -> None:
 
 
 def _file_and_network(
-    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Network,
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Network, input: InputKind
 ) -> tuple[onnx.ModelProto, Network]:
     if isinstance(model, Network):
         return to_onnx(model, outputs="all"), model
     proto = read_model(model)
-    return proto, load(proto)
+    return proto, load(proto, input=input)
 
 
 def _chosen(against: Sequence[str] | None) -> "Mapping[str, _Runtime]":
@@ -217,6 +240,8 @@ def _check_trace(trace: Trace, network: Network, x: Array) -> None:
     if not np.array_equal(trace.input, x):
         raise ConversionError("The trace was recorded with another input: give the input that it holds.")
     shapes = {block.name: block.shape for block in network.blocks}
+    if network.encoder is not None:
+        shapes[_encoder_layer(network.encoder)] = network.input_shape
     for name, spikes in trace.spikes.items():
         if spikes.shape != (*x.shape[:2], *shapes.get(name, ())):
             raise ConversionError(f"The trace's layer {name!r} with the shape {list(spikes.shape)} is not one of this network.")
@@ -234,23 +259,30 @@ def _compared(layer: str, results: Mapping[str, Spikes], before: Array | None) -
     return replace(check, float_rate=float(np.mean(before != 0)), agreement=float(np.mean(before == expected)))
 
 
-def _accuracies(results: Mapping[str, Spikes], layer: str, labels: Array) -> dict[str, float]:
-    """The class with the most spikes wins, the first of several."""
-    counts = {name: spikes[layer].sum(axis=0, dtype=np.int64) for name, spikes in results.items() if layer in spikes}
-    return {name: float(np.mean(count.reshape(len(labels), -1).argmax(axis=1) == labels)) for name, count in counts.items()}
+def _votes(network: Network, results: Mapping[str, Spikes], samples: int) -> dict[str, Array]:
+    """The class ``[N]`` of each sample by runtime, where the output votes for classes."""
+    last = network.blocks[-1].name
+    outputs = {name: decode(network, spikes[last]) for name, spikes in results.items() if last in spikes}
+    votes = {name: classes(output, samples) for name, output in outputs.items()}
+    return {name: vote for name, vote in votes.items() if vote is not None}
 
 
-# The runtimes. Each gives the spikes of those layers that it shows.
+@dataclass(frozen=True)
+class _File:
+    """What the file itself gives.
+
+    Args:
+        layers: the spikes of those blocks that it shows.
+        encoder: the spikes of the layer that became the encoder; None where there is none.
+        output: its first output, which is the readout's.
+    """
+
+    layers: Spikes
+    encoder: Array | None
+    output: Array
 
 
-def _as_given(proto: onnx.ModelProto, network: Network, x: Array, progress: Progress | None) -> Spikes:
-    """The file itself, which shows at least the last layer."""
-    results = _run_session(proto, x, native=False)
-    shown = {block.name: results[block.name] for block in network.blocks if block.name in results}
-    return {network.blocks[-1].name: next(iter(results.values())), **shown}
-
-
-def _float_spikes(proto: onnx.ModelProto, network: Network, x: Array) -> Spikes:
+def _run_file(proto: onnx.ModelProto, network: Network, x: Array, native: Literal["auto"] | bool) -> _File:
     """The file itself, with the spikes of every node that a block is named after shown as outputs."""
     neurons = {
         node.name.rpartition("/")[0]: node.output[0]
@@ -261,18 +293,32 @@ def _float_spikes(proto: onnx.ModelProto, network: Network, x: Array) -> Spikes:
     model.CopyFrom(proto)
     shown = {output.name for output in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=value) for value in neurons.values() if value not in shown)
-    results = _run_session(model, x, native="auto")
+    results = _run_session(model, x, native)
+    output = results[proto.graph.output[0].name]
     spikes = {block.name: results[neurons[block.name]] for block in network.blocks if block.name in neurons}
+    if network.readout is None:
+        spikes.setdefault(network.blocks[-1].name, output)
     # Pools fold time into the batch, and what lowering made a matrix gives its spikes flat.
     shapes = {block.name: (*x.shape[:2], *block.shape) for block in network.blocks}
-    return {name: values.reshape(shapes[name]) for name, values in spikes.items() if values.size == prod(shapes[name])}
+    layers = {name: values.reshape(shapes[name]) for name, values in spikes.items() if values.size == prod(shapes[name])}
+    encoder = None if network.encoder is None else results.get(neurons.get(_encoder_layer(network.encoder), ""))
+    return _File(layers, encoder, output)
 
 
-def _stock(proto: onnx.ModelProto, network: Network, x: Array, progress: Progress | None) -> Spikes:
+def _encoder_layer(encoder: onnx.ModelProto) -> str:
+    """The name of the layer that turns images into spikes."""
+    name = next(node.name for node in encoder.graph.node if encoder.graph.output[0].name in node.output)
+    return str(name).rpartition("/")[0]
+
+
+# The runtimes. Each gives the spikes of those layers that it shows.
+
+
+def _stock(network: Network, x: Array, progress: Progress | None) -> Spikes:
     return _run_session(to_onnx(network, outputs="all"), x, native=False)
 
 
-def _native(proto: onnx.ModelProto, network: Network, x: Array, progress: Progress | None) -> Spikes:
+def _native(network: Network, x: Array, progress: Progress | None) -> Spikes:
     return _run_session(to_onnx(network, outputs="all"), x, native=True)
 
 
@@ -282,11 +328,11 @@ def _run_session(model: onnx.ModelProto, x: Array, native: Literal["auto"] | boo
     return dict(zip(names, session.run(names, {session.get_inputs()[0].name: x}), strict=True))
 
 
-def _numpy(proto: onnx.ModelProto, network: Network, x: Array, progress: Progress | None) -> Spikes:
+def _numpy(network: Network, x: Array, progress: Progress | None) -> Spikes:
     return simulate(network, x)
 
 
-def _slayer(proto: onnx.ModelProto, network: Network, x: Array, progress: Progress | None) -> Spikes:
+def _slayer(network: Network, x: Array, progress: Progress | None) -> Spikes:
     require_slayer()
     import torch
 
@@ -300,7 +346,7 @@ def _slayer(proto: onnx.ModelProto, network: Network, x: Array, progress: Progre
     return {block.name: output for block, output in zip(network.blocks, outputs, strict=True)}
 
 
-def _netx(proto: onnx.ModelProto, network: Network, x: Array, progress: Progress | None) -> Spikes:
+def _netx(network: Network, x: Array, progress: Progress | None) -> Spikes:
     require_netx()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.net"
@@ -309,7 +355,7 @@ def _netx(proto: onnx.ModelProto, network: Network, x: Array, progress: Progress
     return {block.name: output for block, output in zip(network.blocks, outputs, strict=True)}
 
 
-_Runtime: TypeAlias = Callable[[onnx.ModelProto, Network, Array, Progress | None], Spikes]
+_Runtime: TypeAlias = Callable[[Network, Array, Progress | None], Spikes]
 
 RUNTIMES: Mapping[str, _Runtime] = {
     "ort": _stock,

@@ -15,7 +15,10 @@ from custom_ops.errors import ModelFileError
 from ..limits import INT8_MAX, require_netx
 from ..network import Block, Conv, Network
 
-__all__ = ["save_netx"]
+__all__ = ["MESSAGE_BITS", "save_netx"]
+
+MESSAGE_BITS = "input_message_bits"
+"""Attribute of the file that says how many bits the graded spikes have that come in. NetX does not look for it."""
 
 _Layer = Mapping[str, Any]
 
@@ -26,6 +29,9 @@ def save_netx(network: Network, path: str | os.PathLike[str]) -> None:
     The file holds, layer by layer and dataset by dataset, what ``export_hdf5`` of the same slayer blocks would write, after an
     ``input`` layer of ``type`` and ``shape`` alone, which spares users ``Network(..., input_shape=)``. The one exception is a
     convolution of more than 127 groups, which Lava would run wrongly: it is written with fewer groups, and zeros between.
+
+    A network that reads counts needs ``Network(..., input_message_bits=8)``, which no layer can say: the file carries the number
+    as an attribute, where ``run_netx`` finds it. Encoder and readout are no part of the file, see ``host.save_host_parts``.
 
     Args:
         network: Loihi integers, a chain of blocks.
@@ -39,6 +45,8 @@ def save_netx(network: Network, path: str | os.PathLike[str]) -> None:
     layers = _layers(network)
     try:
         with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+            if network.message_bits:
+                file.attrs[MESSAGE_BITS] = network.message_bits
             for index, layer in enumerate(layers):
                 group = file.create_group(f"layer/{index}")
                 for key, value in layer.items():

@@ -53,7 +53,7 @@ def test_verify_agrees_with_a_trace_and_finds_one_wrong_spike(folder):
     trace.spikes["conv_fc.1"][2, 1, 0, 0, 0] ^= 1
     write_trace(trace, folder / "wrong.npz")
     shown = run(*verify, folder / "wrong.npz", code=1)
-    assert "2 spikes differ" in shown  # one in each of the two runtimes; the file shows its last layer only
+    assert "3 spikes differ" in shown  # one in each of the two runtimes and in the file itself
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Lowering changes no spike: what torch computes of the graph as it is, in float64, the blocks compute as well."""
 
+from collections.abc import Iterator
+
 import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 
 import custom_ops
 from onnx2lava import Conv, Dense, load, verify
@@ -78,3 +81,48 @@ def test_an_odd_last_row_is_seen_by_no_one():
         assert (found.reshape(expected.shape) == expected).all()
     with pytest.raises(ConversionError, match=r"'neuron.0/IF' \(snn.IF\).*as a matrix that takes"):
         load(pooled_and_padded(101).model())
+
+
+def test_the_random_graphs_have_everything_that_lowering_takes_away():
+    """Or the tests above would prove nothing about it."""
+    reached: set[str] = set()
+    rates: list[float] = []
+
+    @seed(2)
+    @settings(max_examples=250, deadline=None, database=None)
+    @given(float_graphs())
+    def collect(graph):
+        reached.update(properties(graph))
+        rates.extend(values.mean() for values in graph.evaluate(spikes(graph, 6, 2)).values())
+
+    collect()
+    named = {f"depth {depth}" for depth in range(1, 7)} | {f"kernel {size}" for size in range(1, 6)}
+    named |= {f"{what} {size}" for what in ("stride", "dilation", "groups") for size in range(1, 4)}
+    named |= {"padding", "uneven padding", "asymmetric kernel", "odd size", "Conv biased", "Gemm biased", "BatchNormalization"}
+    named |= {"MaxPool", "AveragePool", "leak", "decay_input 0", "decay_input 1", "reset below 0", "reset above 0"}
+    assert named <= reached, sorted(named - reached)
+    assert np.mean([0 < rate < 1 for rate in rates]) > 0.5
+
+
+def properties(graph: FloatGraph) -> Iterator[str]:
+    attributes = [(node, {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}) for node in graph.nodes]
+    yield f"depth {sum(node.domain == 'snn' for node in graph.nodes)}"
+    for node, given_ in attributes:
+        yield node.op_type
+        if node.op_type == "Conv":
+            kernel, pads = graph.constants[node.input[1]].shape[2:], given_["pads"]
+            yield from (f"kernel {size}" for size in kernel)
+            yield from (f"stride {size}" for size in given_["strides"])
+            yield from (f"dilation {size}" for size in given_["dilations"])
+            yield f"groups {given_['group']}"
+            yield from ["asymmetric kernel"] * (kernel[0] != kernel[1])
+            yield from ["padding"] * any(pads)
+            yield from ["uneven padding"] * (pads[:2] != pads[2:])
+            yield from ["odd size"] * any(size % 2 for size in graph.input_shape[1:])
+        if node.op_type in ("Conv", "Gemm") and len(node.input) > 2:
+            yield f"{node.op_type} biased"
+        if node.op_type == "LIF":
+            yield "leak"
+            yield f"decay_input {given_['decay_input']}"
+        if node.domain == "snn" and given_["v_reset"]:
+            yield "reset below 0" if given_["v_reset"] < 0 else "reset above 0"

@@ -27,9 +27,9 @@ def test_page_names_the_first_disagreement_and_holds_its_pictures(tmp_path):
     trace.spikes[layer][5, 0].flat[0] = 1 - trace.spikes[layer][5, 0].flat[0]
     result = verify(to_onnx(NETWORK), x, trace=trace, against=["numpy"])
     page = write_report(result, tmp_path / "report", title="<script>alert(1)</script>.onnx").read_text(encoding="utf-8")
-    assert "2 spikes differ" in page
+    assert "4 spikes differ" in page  # two in NumPy and two in the file itself
     (found,) = re.findall(r"first disagreement: (.*?)\.</p>", page, re.DOTALL)
-    assert " ".join(found.split()) == "NumPy reference at time step 4, sample 2, neuron 3"
+    assert " ".join(found.split()) == "onnxruntime, the file as it is at time step 4, sample 2, neuron 3"
     assert "<script>" not in page
     sources = re.findall(r'(?:src|srcset|href)="([^"]*)"', page)
     assert sources

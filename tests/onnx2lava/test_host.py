@@ -1,0 +1,152 @@
+"""Encoder, Loihi and readout as one network; counts as graded spikes."""
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from custom_ops.trace import Trace
+from onnx2lava import load, load_netx, quantize, save_netx, to_onnx, verify
+from onnx2lava.errors import ConversionError, LimitError
+from onnx2lava.host import classes, decode, encode
+from onnx2lava.limits import require_integers
+from tests.onnx2lava.host_graphs import READOUTS, images, network
+
+
+def convert(folder, model, *options):
+    onnx.save(model, folder / "in.onnx")
+    command = [sys.executable, "-m", "onnx2lava", "convert", "in.onnx", "-o", "out.net", "--loihi-onnx", "loihi.onnx", *options]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def inspect(folder, file, *options):
+    command = [sys.executable, "-m", "onnx2lava", "inspect", file, *options]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def stock(path, x):
+    """On onnxruntime as it comes: no library of ours is registered."""
+    (output,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"input": x})
+    return output
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_three_files_are_the_network(readout, tmp_path):
+    model = network(readout)
+    convert(tmp_path, model, "--input-kind", "images")
+    with_readout = readout != "none"
+    written = {path.name for path in tmp_path.iterdir()} - {"in.onnx", "out.net", "loihi.onnx"}
+    assert written == {"out.encoder.onnx", *(["out.readout.onnx"] if with_readout else [])}
+    x = images(9, 6)
+
+    # The parts of the float network, as they were cut, are the float network.
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    neurons = {node.name: node.output[0] for node in model.graph.node if node.domain == "snn"}
+    shown = [neurons["neuron.0/LIF"], neurons["neuron.2/IF"]]
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in shown)
+    output, first, last = onnxruntime.InferenceSession(whole.SerializeToString()).run(None, {"input": x})
+    spikes = stock(tmp_path / "out.encoder.onnx", x)
+    assert 0.1 < first.mean() < 0.9
+    assert (spikes == first).all()
+    if with_readout:
+        np.testing.assert_allclose(stock(tmp_path / "out.readout.onnx", last), output, rtol=1e-6)
+
+    # And with Loihi's integers between them they are what verify ran.
+    result = verify(model, x, against=["ort", "numpy"], input="images", labels=classes(output, 6))
+    assert result.mismatches == result.encoder_mismatches == 0
+    assert [layer.name for layer in result.layers] == ["neuron.1", "neuron.2"]
+    assert all(0 < layer.rate < 1 and layer.agreement > 0.9 for layer in result.layers)
+    loihi = stock(tmp_path / "loihi.onnx", spikes)
+    assert (loihi == result.spikes["ort"]["neuron.2"]).all()
+    said = stock(tmp_path / "out.readout.onnx", loihi) if with_readout else loihi
+    assert result.accuracy["float"] == 1
+    assert result.accuracy["ort"] == result.same_class["ort"] == np.mean(classes(said, 6) == classes(output, 6))
+    assert len(load_netx(tmp_path / "out.net").blocks) == 2
+
+
+def test_inspect_shows_what_stays_on_the_host(tmp_path):
+    onnx.save(network("a vote at each step"), tmp_path / "in.onnx")
+    rows = [line.split()[:5] for line in inspect(tmp_path, "in.onnx", "--input-kind", "images").splitlines()]
+    assert ["encoder", "on", "the", "host", "5x5x5"] in rows
+    assert ["readout", "on", "the", "host", "4"] in rows
+    assert [row[0] for row in rows if row and row[0].startswith("neuron")] == ["neuron.1", "neuron.2"]
+
+
+def test_a_loihi_network_with_a_readout_is_compared_with_its_own_spikes():
+    """The file's output is the readout's; its spikes are found by the layers' names."""
+    float_network = quantize(load(network("a vote at each step"), input="images"))
+    spikes = encode(float_network, images(9, 3))
+    result = verify(float_network, images(9, 3), against=["ort", "numpy"])
+    assert result.mismatches == 0
+    assert {"file", "ort", "numpy"} == {*result.layers[-1].mismatches, result.layers[-1].reference}
+    model = to_onnx(float_network)
+    (last,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"input": spikes})
+    assert (decode(float_network, last).shape) == (9, 3, 4)
+
+
+def test_calibration_takes_images():
+    loaded = load(network(), input="images")
+    assert "sj2lava.calibration" in quantize(loaded, calibration=images(9, 6)).metadata
+
+
+def test_a_trace_may_show_the_encoders_layer():
+    x = images(9, 3)
+    quantised = quantize(load(network(), input="images"))
+    recorded = verify(network(), x, against=["ort"], input="images").spikes["ort"]
+    layers = {block.name: recorded[block.name] for block in quantised.blocks}
+    trace = Trace(x, {"neuron.0": encode(quantised, x), **layers})
+    assert verify(network(), x, against=["ort"], input="images", trace=trace).mismatches == 0
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_counts_go_to_loihi_as_they_are(readout, tmp_path):
+    convert(tmp_path, network(readout), "--input-kind", "counts")
+    assert not (tmp_path / "out.encoder.onnx").exists()
+    assert load_netx(tmp_path / "out.net").message_bits == 8
+    assert "graded spikes of 8 bits" in inspect(tmp_path, "out.net")
+    x = images(9, 6, counts=True)
+    result = verify(network(readout), x, against=["ort", "numpy"], input="counts")
+    assert result.mismatches == 0
+    assert result.encoder_mismatches is None
+    assert [layer.name for layer in result.layers] == ["neuron.0", "neuron.1", "neuron.2"]
+    assert all(0 < layer.rate < 1 for layer in result.layers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "x", "message"),
+    [
+        ("spikes", images(2, 1), "other than 0 and 1.*images or counts"),
+        ("images", np.full((2, 1, 2, 7, 7), np.nan), "not finite"),
+        ("images", np.zeros((2, 1, 5, 5, 5)), "reads \\[T, N, 2, 7, 7\\]"),
+        ("counts", images(2, 1), "whole numbers 0 ... 255"),
+        ("counts", np.full((2, 1, 2, 7, 7), 256), "whole numbers 0 ... 255"),
+    ],
+)
+def test_input_of_another_kind_is_refused(kind, x, message):
+    with pytest.raises(ConversionError, match=message):
+        verify(network(), x, input=kind, against=["ort"])
+
+
+def test_counts_can_sum_up_to_more_than_float32_holds():
+    from onnx2lava import Block, CubaNeuron, Dense, Network
+
+    block = Block("fc", Dense(np.full((1, 300), 254, np.int32)), CubaNeuron(4096, 0, 1), (300,))
+    require_integers(Network("spikes", (300,), (block,)))
+    with pytest.raises(LimitError, match="2\\*\\*24"):
+        require_integers(Network("counts", (300,), (block,), message_bits=8))
+
+
+def test_message_bits_of_a_file_are_checked(tmp_path):
+    import h5py
+
+    from custom_ops.errors import ModelFileError
+
+    save_netx(quantize(load(network(), input="counts")), tmp_path / "a.net")
+    with h5py.File(tmp_path / "a.net", "r+") as file:
+        file.attrs["input_message_bits"] = 2**20
+    with pytest.raises(ModelFileError, match="input_message_bits are 1048576"):
+        load_netx(tmp_path / "a.net")
