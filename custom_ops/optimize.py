@@ -264,7 +264,8 @@ def _constant(value: ir.Value | None, depth: int = _DEPTH) -> Array | None:
     if node.op_type == "Cast" and node.attributes.get_int("to", 0) == ir.DataType.FLOAT:
         return operands[0].astype(np.float32)
     if node.op_type == "Mul" and len(operands) == 2 and operands[1] is not None:
-        return np.asarray(operands[0] * operands[1]) if min(operands[0].size, operands[1].size) == 1 else None
+        with np.errstate(all="ignore"):  # what ends up not finite is no weight of 8 bits
+            return np.asarray(operands[0] * operands[1]) if min(operands[0].size, operands[1].size) == 1 else None
     return None
 
 
@@ -292,8 +293,8 @@ def _bias(node: ir.Node, features: _Features) -> Array | None:
 
 def _fits(runs: Array) -> bool:
     """Whether these are halves of 8 bits and few enough for 32-bit sums: weights ``[O, runs, inputs side by side]``."""
-    even = runs % 2 == 0
-    return bool(even.all() and runs.min() >= -256 and runs.max() <= 254 and runs[0].size <= _MOST_INPUTS)
+    in_range = runs.min() >= -256 and runs.max() <= 254
+    return bool(in_range and (runs % 2 == 0).all() and runs[0].size <= _MOST_INPUTS)
 
 
 def _packed_weight(runs: Array) -> Array:

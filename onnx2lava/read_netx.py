@@ -10,12 +10,15 @@ import h5py
 import numpy as np
 
 from custom_ops.errors import ModelFileError
+from custom_ops.model_file import read_bytes
 
 from .errors import ConversionError, NetworkError
 from .network import INPUT, Array, Block, Conv, CubaNeuron, Dense, Network, Shape, Synapse
 
 __all__ = ["is_netx", "load_netx"]
 
+_LARGEST = 2**36  # bytes of a file; one of Loihi's chips holds far less
+_HEAP, _HEAP_HEADER = b"GCOL", 16
 _ROOM_FACTOR, _ROOM = 32, 2**26  # bytes of one dataset for each byte of the file, and in any file
 
 
@@ -40,12 +43,38 @@ def load_netx(path: str | os.PathLike[str]) -> Network:
         NetworkError: its layers do not fit together.
     """
     try:
-        size = Path(path).stat().st_size
+        content = read_bytes(path, _LARGEST)
+        _require_sound_heaps(content)
+        size = len(content)
+        del content
         with h5py.File(path, "r") as file:
             return _network(_Group(file, _ROOM_FACTOR * size + _ROOM), str(path))
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{path} is not a NetX file ({reason}): write it again with save_netx.") from error
+
+
+def _require_sound_heaps(content: bytes) -> None:
+    """Refuse a file whose strings hdf5's library would look for without end.
+
+    Each of its heaps of strings begins with ``GCOL``, a version and a size, and goes on with objects, each with its own size
+    ("Global Heap" in the HDF5 File Format Specification, version 3). A free object of size zero keeps the library busy for ever.
+
+    Raises:
+        ValueError: the objects of a heap do not fill it.
+    """
+    start = content.find(_HEAP)
+    while start >= 0:
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+        at = start + _HEAP_HEADER
+        while at + _HEAP_HEADER <= min(end, len(content)):
+            free = content[at : at + 2] == b"\0\0"
+            length = int.from_bytes(content[at + 8 : at + 16], "little")
+            step = length if free else _HEAP_HEADER + -(-length // 8) * 8
+            if step < _HEAP_HEADER:
+                raise ValueError("a heap of its strings is broken")
+            at += step
+        start = content.find(_HEAP, start + 1)
 
 
 class _Group:

@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "onnx2lava", "convert", str(MODEL)]
 
 def test_kills_at_random_moments() -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.faults", "--kills", "60"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.faults", "--kills", "40"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "broken outputs: 0\ntemporary files left after one more conversion: 0\n" in ran.stdout

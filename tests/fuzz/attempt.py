@@ -125,7 +125,11 @@ def _session(native: bool) -> Callable[[Path], str]:
         feed = {}
         for value in session.get_inputs():
             dims = [dim if isinstance(dim, int) else 2 for dim in value.shape or []]
-            if value.type not in _TYPES or min(dims, default=1) < 0 or np.prod(dims, dtype=float) > _MOST_ELEMENTS:
+            if (
+                value.type not in _TYPES
+                or min(dims, default=1) < 0
+                or np.prod([max(dim, 1) for dim in dims], dtype=float) > _MOST_ELEMENTS
+            ):
                 return "accepted"
             feed[value.name] = np.ones(dims, _TYPES[value.type])
         try:

@@ -1,6 +1,7 @@
 """What is done to files: to bytes of any kind, and to the structure of ONNX models and of hdf5 files."""
 
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -158,7 +159,8 @@ def _numbers(rng: Random, model: onnx.ModelProto) -> None:
             tensor.raw_data = tensor.raw_data[: rng.randrange(len(tensor.raw_data) + 1)]
             return
         case _:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 values = values.astype(rng.choice((np.float16, np.float64, np.int8, np.uint8, np.int64, np.bool_, np.complex64)))
     name = tensor.name
     tensor.CopyFrom(numpy_helper.from_array(values, name))
