@@ -283,7 +283,7 @@ def _bias(node: ir.Node, features: _Features) -> Array | None:
     if len(node.inputs) < 2 or node.inputs[1] is None:
         return np.zeros(features[0], np.int32)
     given = _constant(node.inputs[1])
-    if given is None or given.ndim > len(features) or np.abs(given).max(initial=0) >= 2**24:
+    if given is None or given.ndim > len(features) or np.abs(given.astype(np.float64)).max(initial=0) >= 2**24:
         return None
     whole = given.astype(np.int32).reshape((1,) * (len(features) - given.ndim) + given.shape)
     if whole.shape[0] not in (1, features[0]) or whole[0].size != 1:

@@ -1,5 +1,6 @@
 """What is done to files: to bytes of any kind, and to the structure of ONNX models and of hdf5 files."""
 
+import contextlib
 import io
 import warnings
 from collections.abc import Callable, Sequence
@@ -57,7 +58,8 @@ def damaged_onnx(rng: Random, data: bytes, other: bytes) -> bytes:
     """One to four changes to the structure of a model, and now and then a few bytes as well."""
     model = onnx.ModelProto.FromString(data)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        rng.choice(_ONNX)(rng, model)
+        with contextlib.suppress(Exception):  # a change may be impossible in what earlier ones have left
+            rng.choice(_ONNX)(rng, model)
     changed = model.SerializeToString()
     return flipped(rng, changed, other) if rng.random() < 0.1 else changed
 
@@ -368,7 +370,8 @@ def damaged_netx(rng: Random, data: bytes, other: bytes) -> bytes:
     buffer = io.BytesIO(data)
     with h5py.File(buffer, "r+") as file:
         for _ in range(rng.choice((1, 1, 2, 3))):
-            _change_hdf5(rng, file)
+            with contextlib.suppress(Exception):
+                _change_hdf5(rng, file)
     changed = buffer.getvalue()
     return flipped(rng, changed, other) if rng.random() < 0.1 else changed
 
