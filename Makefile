@@ -60,7 +60,7 @@ native: .venv/ready
 # 3.10 has no newer numpy and onnxruntime than those of env/lava.txt, with which `make test` runs the same tests.)
 MATRIX := 3.10-oldest 3.11-newest 3.12-oldest 3.13-newest
 MATRIX_TESTS := tests/custom_ops/test_operators.py tests/onnx2lava/test_cli.py tests/onnx2lava/test_load.py \
-    tests/onnx2lava/test_roundtrip.py tests/onnx2lava/test_quantize.py tests/onnx2lava/test_shipped.py
+    tests/onnx2lava/test_roundtrip.py tests/onnx2lava/test_shipped.py
 
 .venv-core-%/ready: $(BUILD) env/core-oldest.txt env/core-newest.txt
 	env/build.sh core-$(lastword $(subst -, ,$*)) "$(shell env/find_python.sh $(firstword $(subst -, ,$*)))" .venv-core-$*
