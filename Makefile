@@ -8,13 +8,16 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help demo quantisation test env env-lava native models pictures bench bench-cuda clean
+.PHONY: help demo quantisation test fuzz kills matrix env env-lava native models pictures bench bench-cuda clean
 
 help:
 	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
 	@echo "make quantisation  train without quantisation, convert with different scales, print what each costs"
 	@echo "make test          all checks and tests"
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
+	@echo "make fuzz          damaged files against everything that reads files (CASES=100000)"
+	@echo "make kills         kill conversions at random moments (KILLS=1000)"
+	@echo "make matrix        the core on every supported Python, with the oldest and the newest numpy, onnx and onnxruntime"
 	@echo "make native        build the native operator library (needs a C++ compiler)"
 	@echo "make bench         speed, side by side with slayer, SpikingJelly and Lava, into docs/benchmark.md"
 	@echo "make models        export SpikingJelly's own networks and compare them layer by layer, into docs/models.md"
@@ -54,6 +57,22 @@ native: .venv/ready
 	env/build.sh ort-$* "$(PYTHON)" .venv-ort-$*
 	touch $@
 
+# The core, without torch and Lava, on every Python: one after the other with the oldest and the newest of what it needs. (Python
+# 3.10 has no newer numpy and onnxruntime than those of env/lava.txt, with which `make test` runs the same tests.)
+MATRIX := 3.10-oldest 3.11-newest 3.12-oldest 3.13-newest
+MATRIX_TESTS := tests/custom_ops/test_operators.py tests/onnx2lava/test_cli.py tests/onnx2lava/test_load.py \
+    tests/onnx2lava/test_roundtrip.py tests/onnx2lava/test_shipped.py
+
+.venv-core-%/ready: $(BUILD) env/core-oldest.txt env/core-newest.txt
+	env/build.sh core-$(lastword $(subst -, ,$*)) "$(shell env/find_python.sh $(firstword $(subst -, ,$*)))" .venv-core-$*
+	touch $@
+
+matrix: native $(MATRIX:%=.venv-core-%/ready)
+	@for core in $(MATRIX); do \
+	    echo "Python and packages: $$core"; \
+	    .venv-core-$$core/bin/python -m pytest -q -p no:cacheprovider $(MATRIX_TESTS) || exit 1; \
+	done
+
 # The main job on real data: train on the digits, export, convert, compare every spike.
 demo: env $(if $(LAVA),env-lava)
 	.venv/bin/python -m models.demo -out-dir $(OUT) $(if $(LAVA),-lava .venv-lava/bin/python)
@@ -77,6 +96,16 @@ else
 	@echo "SKIPPED: no Python 3.10 on this machine, so nothing was compared with Lava-DL and Lava."
 endif
 
+CASES ?= 100000
+KILLS ?= 1000
+
+# Whatever comes in, nothing crashes, hangs or shows a traceback; whatever happens, files are whole.
+fuzz: env
+	.venv/bin/python -m tests.fuzz --cases $(CASES)
+
+kills: env
+	.venv/bin/python -m tests.faults --kills $(KILLS)
+
 # The report page in a real browser: light and dark, on a wide and on a narrow screen.
 pictures: env $(LAVA_ENV) .venv-browser/ready
 	$(if $(LAVA_ENV),.venv-lava,.venv)/bin/python -m onnx2lava verify models/digits_csnn.onnx --trace models/digits_csnn.npz --report $(OUT)/report
@@ -98,4 +127,4 @@ bench-cuda: native
 	-$(if $(LAVA_ENV),.venv-lava,.venv)/bin/python -m bench.cuda_peers
 
 clean:
-	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-browser build build.log custom_ops/*.so $(OUT)
+	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-browser .venv-core-* build build.log custom_ops/*.so $(OUT)

@@ -5,9 +5,18 @@ Every message is one sentence that says what is wrong, where (file, node, module
 
 __all__ = ["BridgeError", "ModelFileError", "RuntimeUnavailableError", "StreamError"]
 
+_LONGEST = 1200  # characters of a message
+
 
 class BridgeError(Exception):
-    """Base class of every error that this project raises on purpose; the command lines turn it into exit code 2."""
+    """Base class of every error that this project raises on purpose; the command lines turn it into exit code 2.
+
+    Args:
+        message: may quote names from files of strangers: what a terminal would obey is escaped, and what is very long is cut.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_shortened("".join(each if each.isprintable() else repr(each)[1:-1] for each in message)))
 
 
 class ModelFileError(BridgeError):
@@ -20,3 +29,7 @@ class RuntimeUnavailableError(BridgeError):
 
 class StreamError(BridgeError, ValueError):
     """A chunk or a set of states does not fit the stream that it is given to."""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 3 :]}"

@@ -1,15 +1,47 @@
 """Read and write ``.onnx`` files that may come from strangers."""
 
+import logging
 import os
+import stat
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from .atomic_write import replacing
 from .errors import ModelFileError
+from .untrusted import external_tensors, load_external_data, require_sound
 
-__all__ = ["read_model", "write_model"]
+__all__ = ["numbers", "read_bytes", "read_graph", "read_model", "write_model"]
+
+_LARGEST = 2**31 - 1  # bytes of one protobuf message
+
+
+def read_bytes(path: str | os.PathLike[str], largest: int) -> bytes:
+    """The content of a file.
+
+    Args:
+        path: of a file; devices and pipes, which may never end, are refused.
+        largest: bytes that it may have.
+
+    Raises:
+        ModelFileError: it cannot be read, is no file, or is larger.
+    """
+    try:
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ModelFileError(f"Cannot read {path}: it is not a file; check the path.")
+        if found.st_size > largest:
+            raise ModelFileError(
+                f"Cannot read {path}: its {found.st_size:,} bytes are more than the {largest:,} that it may have."
+            )
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelFileError(f"Cannot read {path}: {reason}; check the path.") from error
 
 
 def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
@@ -22,19 +54,15 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
         The model, with all weights in memory.
 
     Raises:
-        ModelFileError: the file is missing, is not an ONNX model, or its external data are missing, outside its folder or
-            not where the file says.
+        ModelFileError: the file is missing, is not an ONNX model, holds less than its shapes say, or its external data are
+            missing, outside its folder or not where the file says.
     """
     if isinstance(source, onnx.ModelProto):
+        _require_own_data(source, "the model in memory")
+        require_sound(source)
         return source
     where = "the model given as bytes" if isinstance(source, bytes) else str(source)
-    if isinstance(source, bytes):
-        data = source
-    else:
-        try:
-            data = Path(source).read_bytes()
-        except OSError as error:
-            raise ModelFileError(f"Cannot read {where}: {error.strerror}; check the path.") from error
+    data = source if isinstance(source, bytes) else read_bytes(source, _LARGEST)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
@@ -42,18 +70,50 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
         raise ModelFileError(f"{where} is not an ONNX file, or is cut off: export or copy it again.") from error
     if not model.HasField("graph") or not model.opset_import:
         raise ModelFileError(f"{where} holds no ONNX graph: export or copy it again.")
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        if isinstance(source, bytes):
-            raise ModelFileError(f"{where} refers to external data, which bytes cannot carry: give the path instead.")
-        try:
-            # onnx itself refuses absolute paths, `..` and symbolic links that lead out of the folder.
-            onnx.load_external_data_for_model(model, str(Path(source).parent))
-        except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            reason = " ".join(str(error).split())
-            raise ModelFileError(
-                f"The external data of {where} cannot be used ({reason}): keep them in the model's own folder."
-            ) from error
+    if isinstance(source, bytes):
+        _require_own_data(model, where)
+    else:
+        load_external_data(model, Path(source).parent)
+    require_sound(model)
     return model
+
+
+def _require_own_data(model: onnx.ModelProto, where: str) -> None:
+    if external_tensors(model):
+        raise ModelFileError(f"{where} refers to external data, which only a file can have beside it: give its path instead.")
+
+
+def read_graph(model: onnx.ModelProto) -> ir.Model:
+    """The model as onnx-ir's graph of nodes and values.
+
+    Raises:
+        ModelFileError: the graph contradicts itself.
+    """
+    log = logging.getLogger("onnx_ir")
+    level = log.level
+    try:
+        log.setLevel(logging.CRITICAL)  # what it warns of is either harmless or becomes an error below
+        return ir.serde.deserialize_model(model)
+    except Exception as error:  # onnx-ir raises whatever it stumbles over in a broken file
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # it wraps each error once per level of nesting
+            cause = cause.__cause__
+        reason = " ".join(str(cause).split()) or type(cause).__name__
+        raise ModelFileError(f"The model's graph is broken ({reason}): export it again.") from error
+    finally:
+        log.setLevel(level)
+
+
+def numbers(tensor: ir.TensorProtocol) -> npt.NDArray[Any]:
+    """The numbers of a tensor of onnx-ir's.
+
+    Raises:
+        ValueError: it is broken.
+    """
+    try:
+        return tensor.numpy()
+    except (TypeError, AssertionError, AttributeError, OverflowError) as error:
+        raise ValueError(" ".join(str(error).split()) or "a type that cannot be as it is stored") from error
 
 
 def write_model(model: onnx.ModelProto, path: str | os.PathLike[str]) -> None:

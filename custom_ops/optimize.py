@@ -16,6 +16,7 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from .model_file import numbers, read_graph
 from .operators import CUBA_LIF, DOMAIN
 
 __all__ = ["optimize"]
@@ -25,6 +26,7 @@ _Features: TypeAlias = tuple[int, ...]
 
 _LANES = 16  # outputs that the kernel computes together (block_lanes in native/kernels/tile.h)
 _MOST_INPUTS = 1 << 17  # of one neuron: their sum of products up to 127 * 128 stays inside 32 bits
+_DEPTH = 4  # operators between a stored weight and the synapse; more than a file has that is not made to keep us busy
 _WINDOW = ("kernel", "stride", "padding", "dilation")
 
 
@@ -61,13 +63,17 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     if not any(node.domain == DOMAIN and node.op_type == CUBA_LIF.name for node in model.graph.node):
         return model
-    graph_model = ir.from_proto(model)
+    graph_model = read_graph(model)
     fuser = _Fuser(graph_model.graph)
-    if not fuser.run():
+    try:
+        if not fuser.run():
+            return model
+        common.RemoveUnusedNodesPass()(graph_model)
+        fuser.drop_unread_floats()
+        return ir.to_proto(graph_model)
+    except (IndexError, TypeError, ValueError, ir.serde.SerdeError):
+        # Fewer inputs, attributes of other types than the operators have: onnxruntime says what is wrong with it.
         return model
-    common.RemoveUnusedNodesPass()(graph_model)
-    fuser.drop_unread_floats()
-    return ir.to_proto(graph_model)
 
 
 class _Fuser:
@@ -241,23 +247,35 @@ def _only_for(node: ir.Node, value: ir.Value | None) -> ir.Node | None:
     return _producer(value)
 
 
-def _constant(value: ir.Value | None) -> Array | None:
+def _constant(value: ir.Value | None, depth: int = _DEPTH) -> Array | None:
     """What ``value`` is in every run: an initializer, or one behind Cast and Mul, as weights are stored."""
-    if value is None or value.is_graph_input():
+    if value is None or value.is_graph_input() or depth == 0:
         return None
     if value.const_value is not None:
-        return value.const_value.numpy()
+        return _numbers(value.const_value)
     node = _producer(value)
     if node is None:
         return None
-    if node.op_type == "Constant" and "value" in node.attributes:
-        return node.attributes["value"].as_tensor().numpy()
-    operands = [_constant(operand) for operand in node.inputs]
-    if node.op_type == "Cast" and operands[0] is not None and node.attributes.get_int("to", 0) == ir.DataType.FLOAT:
+    if node.op_type == "Constant" and "value" in node.attributes and node.attributes["value"].type == ir.AttributeType.TENSOR:
+        return _numbers(node.attributes["value"].as_tensor())
+    operands = [_constant(operand, depth - 1) for operand in node.inputs] if node.op_type in ("Cast", "Mul") else []
+    if not operands or operands[0] is None:
+        return None
+    if node.op_type == "Cast" and node.attributes.get_int("to", 0) == ir.DataType.FLOAT:
         return operands[0].astype(np.float32)
-    if node.op_type == "Mul" and len(operands) == 2 and operands[0] is not None and operands[1] is not None:
-        return np.asarray(operands[0] * operands[1]) if min(operands[0].size, operands[1].size) == 1 else None
+    if node.op_type == "Mul" and len(operands) == 2 and operands[1] is not None:
+        with np.errstate(all="ignore"):  # what ends up not finite is no weight of 8 bits
+            return np.asarray(operands[0] * operands[1]) if min(operands[0].size, operands[1].size) == 1 else None
     return None
+
+
+def _numbers(tensor: ir.TensorProtocol) -> Array | None:
+    """What is stored, unless it is broken, of which onnxruntime will know more."""
+    try:
+        values = numbers(tensor)
+    except ValueError:
+        return None
+    return values if values.dtype.kind in "iuf" and np.isfinite(values).all() else None
 
 
 def _bias(node: ir.Node, features: _Features) -> Array | None:
@@ -265,7 +283,7 @@ def _bias(node: ir.Node, features: _Features) -> Array | None:
     if len(node.inputs) < 2 or node.inputs[1] is None:
         return np.zeros(features[0], np.int32)
     given = _constant(node.inputs[1])
-    if given is None or given.ndim > len(features) or np.abs(given).max(initial=0) >= 2**24:
+    if given is None or given.ndim > len(features) or np.abs(given.astype(np.float64)).max(initial=0) >= 2**24:
         return None
     whole = given.astype(np.int32).reshape((1,) * (len(features) - given.ndim) + given.shape)
     if whole.shape[0] not in (1, features[0]) or whole[0].size != 1:
@@ -275,8 +293,8 @@ def _bias(node: ir.Node, features: _Features) -> Array | None:
 
 def _fits(runs: Array) -> bool:
     """Whether these are halves of 8 bits and few enough for 32-bit sums: weights ``[O, runs, inputs side by side]``."""
-    even = runs % 2 == 0
-    return bool(even.all() and runs.min() >= -256 and runs.max() <= 254 and runs[0].size <= _MOST_INPUTS)
+    in_range = runs.min() >= -256 and runs.max() <= 254
+    return bool(in_range and (runs % 2 == 0).all() and runs[0].size <= _MOST_INPUTS)
 
 
 def _packed_weight(runs: Array) -> Array:

@@ -75,7 +75,9 @@ def session(
         if ctypes.CDLL(path).snn_ops_fast_blocks():
             proto = optimize(proto)
     try:
-        return onnxruntime.InferenceSession(proto.SerializeToString(), **{"sess_options": options, "providers": providers, **kw})
+        return onnxruntime.InferenceSession(
+            proto.SerializeToString(), **{"sess_options": options, "providers": providers, "enable_fallback": 0, **kw}
+        )
     except Exception as error:  # onnxruntime raises a dozen unrelated classes for a model it refuses
         reason = " ".join(str(error).split())
         raise ModelFileError(f"onnxruntime refuses the model ({reason}): export it again.") from error
@@ -103,7 +105,12 @@ def _check_attributes(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.domain != DOMAIN or node.op_type not in OPERATORS:
             continue
-        given = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if any(attribute.ref_attr_name for attribute in node.attribute):
+            raise ModelFileError(
+                f"The node {node.name!r} ({DOMAIN}.{node.op_type}) takes an attribute from a function, but is in none: "
+                "export it again."
+            )
+        given = {attribute.name: _value(attribute) for attribute in node.attribute}
         operator = OPERATORS[node.op_type]
         if operator.one_of and sum(name in given for name in operator.one_of) != 1:
             raise ModelFileError(
@@ -117,9 +124,22 @@ def _check_attributes(model: onnx.ModelProto) -> None:
                     raise ModelFileError(
                         f"The node {node.name!r} ({DOMAIN}.{node.op_type}) lacks {attribute.name!r}: export it again."
                     )
+            elif not isinstance(value, int | float):
+                raise ModelFileError(
+                    f"The node {node.name!r} ({DOMAIN}.{node.op_type}) has {attribute.name!r} of another type than a number: "
+                    "export it again."
+                )
             elif not attribute.range[0] <= value <= attribute.range[1]:
                 low, high = attribute.range
                 raise ModelFileError(
                     f"The node {node.name!r} ({DOMAIN}.{node.op_type}) has {attribute.name} = {value}, outside "
                     f"{low:g} ... {high:g}: export it again with a value in that range."
                 )
+
+
+def _value(attribute: onnx.AttributeProto) -> object:
+    """Its value; itself where its type is none of ONNX's."""
+    try:
+        return onnx.helper.get_attribute_value(attribute)
+    except ValueError:
+        return attribute

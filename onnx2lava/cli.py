@@ -186,8 +186,8 @@ def _show_quantization(loaded: Network, network: Network) -> None:
 
 def _console() -> Console:
     """Standard output; where that is no terminal, wide enough for every table."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    console = Console(highlight=False, markup=False)  # layers may be named "[/b]"
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=200)
 
 
 @contextlib.contextmanager

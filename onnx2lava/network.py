@@ -236,11 +236,15 @@ def _validate(network: Network) -> None:
     """The one place where a network is checked: names, sources, shapes and numbers."""
     if not network.blocks:
         raise NetworkError(f"The network {network.name!r} has no spiking layer: there is nothing to convert.")
+    if not network.name.isprintable():
+        raise NetworkError(f"The network's name {network.name!r} has characters that cannot be shown: rename it.")
     _check_shape(network.input_shape, f"the input of the network {network.name!r}")
     shapes = {INPUT: network.input_shape}
     for block in network.blocks:
         where = f"the block {block.name!r}"
         # The output of the ONNX graph is the last block's, which may therefore have its name.
+        if not block.name.isprintable():
+            raise NetworkError(f"The name {block.name!r} has characters that cannot be shown: rename the layer.")
         if not block.name or block.name in shapes or (block.name == OUTPUT and block is not network.blocks[-1]):
             raise NetworkError(f"The name {block.name!r} is empty, taken or reserved: give every layer a name of its own.")
         if not block.sources or any(source not in shapes for source in block.sources):

@@ -2,21 +2,25 @@
 
 import os
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import h5py
 import numpy as np
 
 from custom_ops.errors import ModelFileError
+from custom_ops.model_file import read_bytes
 
-from .errors import ConversionError
+from .errors import ConversionError, NetworkError
 from .network import INPUT, Array, Block, Conv, CubaNeuron, Dense, Network, Shape, Synapse
 from .write.netx import MESSAGE_BITS
 
 __all__ = ["is_netx", "load_netx"]
 
-_Group: TypeAlias = Any  # h5py has no types
+_LARGEST = 2**36  # bytes of a file; one of Loihi's chips holds far less
+_HEAP, _HEAP_HEADER = b"GCOL", 16
+_ROOM_FACTOR, _ROOM = 32, 2**26  # bytes of one dataset for each byte of the file, and in any file
 _MOST_MESSAGE_BITS = 8
 
 
@@ -41,70 +45,166 @@ def load_netx(path: str | os.PathLike[str]) -> Network:
         NetworkError: its layers do not fit together.
     """
     try:
+        content = read_bytes(path, _LARGEST)
+        _require_sound_heaps(content)
+        size = len(content)
+        del content
         with h5py.File(path, "r") as file:
-            return _network(file, str(path))
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+            return _network(_Group(file, _ROOM_FACTOR * size + _ROOM), str(path))
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{path} is not a NetX file ({reason}): write it again with save_netx.") from error
 
 
-def _network(file: Any, name: str) -> Network:
-    layers = file["layer"]
+def _require_sound_heaps(content: bytes) -> None:
+    """Refuse a file whose strings hdf5's library would look for without end.
+
+    Each of its heaps of strings begins with ``GCOL``, a version and a size, and goes on with objects, each with its own size
+    ("Global Heap" in the HDF5 File Format Specification, version 3). A free object of size zero keeps the library busy for ever.
+
+    Raises:
+        ValueError: the objects of a heap do not fill it.
+    """
+    start = content.find(_HEAP)
+    while start >= 0:
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+        at = start + _HEAP_HEADER
+        while at + _HEAP_HEADER <= min(end, len(content)):
+            free = content[at : at + 2] == b"\0\0"
+            length = int.from_bytes(content[at + 8 : at + 16], "little")
+            step = length if free else _HEAP_HEADER + -(-length // 8) * 8
+            if step < _HEAP_HEADER:
+                raise ValueError("a heap of its strings is broken")
+            at += step
+        start = content.find(_HEAP, start + 1)
+
+
+class _Group:
+    """A group of hdf5, of which only what lies in the file itself can be read, and not more than there is room for."""
+
+    def __init__(self, group: Any, room: int) -> None:
+        self._group = group
+        self._room = room
+
+    def __len__(self) -> int:
+        return len(self._group)
+
+    def __contains__(self, name: str) -> bool:
+        return self._group.get(name, getlink=True) is not None
+
+    def group(self, name: str) -> "_Group":
+        """A group in this one."""
+        found = self._own(name)
+        if not isinstance(found, h5py.Group):
+            raise ValueError(f"{name!r} is not a group")
+        return _Group(found, self._room)
+
+    def array(self, name: str) -> Array:
+        """Numbers or strings."""
+        found = self._own(name)
+        if not isinstance(found, h5py.Dataset) or found.shape is None or found.dtype.kind not in "iufbS":
+            raise ValueError(f"{name!r} holds no numbers and no text")
+        if found.external or found.is_virtual:
+            raise ValueError(f"{name!r} is kept outside of the file")
+        sizes = [prod(shape) * found.dtype.itemsize for shape in (found.shape, found.chunks or ())]
+        if max(sizes) > self._room:
+            raise ValueError(f"{name!r} of the shape {found.shape} is much larger than the file")
+        return np.asarray(found[()])
+
+    def numbers(self, name: str) -> Array:
+        """Numbers that are whole in 32 bits, as NetX itself truncates them."""
+        values = self.array(name)
+        if values.dtype.kind not in "iufb" or not (np.abs(values.astype(np.float64)) < 2**31).all():
+            raise ValueError(f"{name!r} holds something else than numbers of 32 bits")
+        return values.astype(np.int32)
+
+    def number(self, name: str) -> int:
+        """One whole number."""
+        (value,) = self.integers(name, 1)
+        return value
+
+    def integers(self, name: str, *counts: int) -> tuple[int, ...]:
+        """Whole numbers, one of ``counts`` of them."""
+        values = self.numbers(name).reshape(-1)
+        if len(values) not in counts:
+            raise ValueError(f"{name!r} holds {len(values)} numbers")
+        return tuple(int(value) for value in values)
+
+    def text(self, name: str) -> str:
+        """A name, as a scalar or the one element of an array; bytes or a string."""
+        found = self._own(name)
+        if isinstance(found, h5py.Dataset) and h5py.check_string_dtype(found.dtype) is not None and found.size == 1:
+            value = found[()] if found.shape == () else found[0]
+            return value.decode("ascii") if isinstance(value, bytes) else str(value)
+        raise ValueError(f"{name!r} is not a name")
+
+    def attribute(self, name: str, default: int) -> int:
+        """One whole number among the group's attributes."""
+        if name not in self._group.attrs:
+            return default
+        stored = self._group.attrs.get_id(name)
+        if stored.shape != () or stored.dtype.kind not in "iu":
+            raise ValueError(f"its {name} are not one whole number")
+        return int(self._group.attrs[name])
+
+    def _own(self, name: str) -> Any:
+        link = self._group.get(name, getlink=True)
+        if link is None:
+            raise ValueError(f"{name!r} is missing")
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{name!r} is only a link")
+        return self._group[name]
+
+
+def _network(file: _Group, name: str) -> Network:
+    layers = file.group("layer")
     shape: Shape | None = None
     input_shape: Shape = ()
     blocks: list[Block] = []
     source = INPUT
     for index in range(len(layers)):
-        layer = layers[str(index)]
-        kind = layer["type"][0].decode("ascii")
+        layer = layers.group(str(index))
+        kind = layer.text("type")
         if kind == "input":
-            shape = input_shape = _integers(layer["shape"])
+            shape = input_shape = layer.integers("shape", 1, 3)
         elif kind in _SYNAPSES:
             if shape is None:
                 raise ConversionError(f"{name} has no input layer with a shape: write it again with save_netx.")
             synapse = _SYNAPSES[kind](layer)
-            bias = _whole(layer["bias"]) if "bias" in layer else None
-            block = Block(f"layer/{index}", synapse, _neuron(layer["neuron"], name), shape, bias, (source,))
+            bias = layer.numbers("bias") if "bias" in layer else None
+            block = Block(f"layer/{index}", synapse, _neuron(layer.group("neuron"), name), shape, bias, (source,))
             blocks.append(block)
-            shape, source = block.shape, block.name
+            try:
+                shape, source = block.shape, block.name
+            except NetworkError as error:
+                raise NetworkError(f"In the layer {index} of {name}: {error}.") from error
         elif kind != "flatten":
             raise ConversionError(f"{name} has a layer of the type {kind!r}, which NetX itself does not run: use conv or dense.")
-    message_bits = int(file.attrs.get(MESSAGE_BITS, 0))
+    message_bits = file.attribute(MESSAGE_BITS, 0)
     if not 0 <= message_bits <= _MOST_MESSAGE_BITS:
         raise ValueError(f"its {MESSAGE_BITS} are {message_bits}")
     return Network(Path(name).name, input_shape, tuple(blocks), message_bits=message_bits)
 
 
 def _neuron(group: _Group, name: str) -> CubaNeuron:
-    kind = group["type"][()]
-    if kind not in (b"CUBA", b"LOIHI"):
+    kind = group.text("type")
+    if kind not in ("CUBA", "LOIHI"):
         raise ConversionError(f"{name} has neurons of the type {kind!r}: only CUBA is supported.")
-    return CubaNeuron(int(group["iDecay"][()]), int(group["vDecay"][()]), int(group["vThMant"][()]))
+    return CubaNeuron(group.number("iDecay"), group.number("vDecay"), group.number("vThMant"))
 
 
 def _conv(group: _Group) -> Synapse:
-    stride, padding, dilation = (_pair(group[name]) for name in ("stride", "padding", "dilation"))
-    return Conv(_whole(group["weight"]), stride, padding, dilation, int(group["groups"][()]))
+    stride, padding, dilation = (_pair(group.integers(name, 2)) for name in ("stride", "padding", "dilation"))
+    return Conv(group.numbers("weight"), stride, padding, dilation, group.number("groups"))
 
 
 def _dense(group: _Group) -> Synapse:
-    return Dense(_whole(group["weight"]))
+    return Dense(group.numbers("weight"))
 
 
 _SYNAPSES: dict[str, Callable[[_Group], Synapse]] = {"conv": _conv, "dense": _dense}
 
 
-def _whole(dataset: Any) -> Array:
-    values = np.asarray(dataset[()])
-    if values.size and not (np.abs(values) < 2**31).all():
-        raise ValueError("a weight or bias is not a number")
-    return values.astype(np.int32)  # as NetX itself truncates them
-
-
-def _integers(dataset: Any) -> tuple[int, ...]:
-    return tuple(int(value) for value in dataset[()])
-
-
-def _pair(dataset: Any) -> tuple[int, int]:
-    first, second = _integers(dataset)
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    first, second = values
     return first, second

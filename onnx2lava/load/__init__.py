@@ -4,15 +4,12 @@
 ``neurons.py``; ``host.py`` cuts off what stays on the host.
 """
 
-import logging
 import os
 from typing import Literal
 
 import onnx
-import onnx_ir as ir
 
-from custom_ops.errors import ModelFileError
-from custom_ops.model_file import read_model
+from custom_ops.model_file import read_graph, read_model
 from custom_ops.operators import DOMAIN, VERSION
 
 from ..errors import ConversionError
@@ -54,7 +51,7 @@ def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *, input: Inpu
         NetworkError: the layers contradict each other.
     """
     proto = read_model(model)
-    graph_model = _deserialised(proto)
+    graph_model = read_graph(proto)
     version = graph_model.graph.opset_imports.get(DOMAIN, VERSION)
     if version != VERSION:
         raise ConversionError(
@@ -75,19 +72,3 @@ def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *, input: Inpu
         readout,
         MESSAGE_BITS if input == "counts" else 0,
     )
-
-
-def _deserialised(proto: onnx.ModelProto) -> ir.Model:
-    log = logging.getLogger("onnx_ir")
-    level = log.level
-    try:
-        log.setLevel(logging.CRITICAL)  # what it warns of is either harmless or becomes an error below
-        return ir.serde.deserialize_model(proto)
-    except Exception as error:  # onnx-ir raises whatever it stumbles over in a broken file
-        cause: BaseException = error
-        while cause.__cause__ is not None:  # it wraps each error once per level of nesting
-            cause = cause.__cause__
-        reason = " ".join(str(cause).split()) or type(cause).__name__
-        raise ModelFileError(f"The model's graph is broken ({reason}): export it again.") from error
-    finally:
-        log.setLevel(level)

@@ -10,6 +10,7 @@ from .signal import Inputs, Signal, SignalOperator, constant, get_int, listed, r
 
 __all__ = ["ARRANGEMENTS"]
 
+_MOST_AXES = 32
 _NUMBERS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT32, ir.DataType.INT64)
 
 
@@ -32,7 +33,7 @@ def _cast(node: ir.Node, inputs: Inputs) -> Signal:
 
 def _reshape(node: ir.Node, inputs: Inputs) -> Signal:
     signal = signal_at(node, inputs, 0)
-    dims = [int(dim) for dim in constant(node, inputs, 1).reshape(-1)]
+    dims = list(_dims(node, inputs))
     if not get_int(node, "allowzero", 0):
         dims = [signal.dims[axis] if dim == 0 and axis < len(signal.dims) else dim for axis, dim in enumerate(dims)]
     known = prod(dim for dim in dims if dim != -1)
@@ -50,7 +51,7 @@ def _flatten(node: ir.Node, inputs: Inputs) -> Signal:
 def _squeeze(node: ir.Node, inputs: Inputs) -> Signal:
     signal = signal_at(node, inputs, 0)
     if len(inputs) > 1:
-        axes = {int(axis) % len(signal.dims) for axis in constant(node, inputs, 1).reshape(-1)}
+        axes = {axis % len(signal.dims) for axis in _dims(node, inputs)}
     else:
         axes = {axis for axis, dim in enumerate(signal.dims) if dim == 1}
     return _rearranged(node, signal, tuple(dim for axis, dim in enumerate(signal.dims) if axis not in axes))
@@ -58,11 +59,19 @@ def _squeeze(node: ir.Node, inputs: Inputs) -> Signal:
 
 def _unsqueeze(node: ir.Node, inputs: Inputs) -> Signal:
     signal = signal_at(node, inputs, 0)
-    new = constant(node, inputs, 1).reshape(-1)
+    new = _dims(node, inputs)
     rank = len(signal.dims) + len(new)
-    axes = {int(axis) % rank for axis in new}
+    axes = {axis % rank for axis in new}
     rest = iter(signal.dims)
     return _rearranged(node, signal, tuple(1 if axis in axes else next(rest, -1) for axis in range(rank)))
+
+
+def _dims(node: ir.Node, inputs: Inputs) -> tuple[int, ...]:
+    """Sizes or axes, the second input of what arranges."""
+    values = constant(node, inputs, 1)
+    if values.dtype.kind not in "iu" or values.size > _MOST_AXES:
+        raise refusal(node, f"its second input is not up to {_MOST_AXES} whole numbers", "export it again")
+    return tuple(int(value) for value in values.reshape(-1))
 
 
 def _rearranged(node: ir.Node, signal: Signal, dims: tuple[int, ...]) -> Signal:

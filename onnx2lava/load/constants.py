@@ -9,6 +9,8 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from custom_ops.model_file import numbers
+
 from ..network import Array
 
 __all__ = ["FOLDABLE", "fold"]
@@ -52,7 +54,7 @@ def _divide(a: Array, b: Array) -> Array:
 def _constant(node: ir.Node, inputs: list[Array]) -> Array:
     for name, attribute in node.attributes.items():
         if name == "value":
-            return attribute.as_tensor().numpy()
+            return numbers(attribute.as_tensor())
         if name in ("value_int", "value_ints"):
             return np.array(attribute.value, np.int64)
         if name in ("value_float", "value_floats"):
@@ -61,7 +63,10 @@ def _constant(node: ir.Node, inputs: list[Array]) -> Array:
 
 
 def _cast(node: ir.Node, inputs: list[Array]) -> Array:
-    return inputs[0].astype(ir.DataType(node.attributes["to"].as_int()).numpy())
+    if inputs[0].dtype.kind == "c":
+        raise ValueError("it takes complex numbers for real ones")
+    with np.errstate(all="ignore"):
+        return inputs[0].astype(ir.DataType(node.attributes["to"].as_int()).numpy())
 
 
 def _dequantize(node: ir.Node, inputs: list[Array]) -> Array:

@@ -17,7 +17,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.errors import ModelFileError
+from custom_ops.model_file import numbers
 from custom_ops.operators import DOMAIN
 
 from ..errors import ConversionError
@@ -153,8 +153,6 @@ class _Reader:
         return value
 
     def _read_node(self, node: ir.Node) -> None:
-        if not isinstance(node.name or "", str):  # what older protobuf libraries make of it
-            raise ModelFileError(f"The name {node.name!r} of a node is not UTF-8 text: export the model again.")
         inputs = [None if value is None else self._value(value) for value in node.inputs]
         if any(isinstance(value, Signal) for value in inputs):
             result: Value = self._apply(node, inputs)
@@ -174,8 +172,8 @@ class _Reader:
             # onnx-ir keeps an initializer's numbers with its value.
             tensor = value.const_value
             try:
-                self._values[value] = "it has no origin in the graph" if tensor is None else tensor.numpy()
-            except (ValueError, TypeError) as error:
+                self._values[value] = "it has no origin in the graph" if tensor is None else numbers(tensor)
+            except ValueError as error:
                 self._values[value] = f"the numbers of {value.name!r} are broken ({' '.join(str(error).split())})"
         return self._values[value]
 

@@ -96,8 +96,9 @@ def _batch_norm(node: ir.Node, inputs: Inputs) -> Signal:
         raise refusal(node, f"its statistics are not one number for each of {channels} channels", "fold time into the batch")
     with np.errstate(all="ignore"):  # what ends up not finite is refused as a weight
         factor = scale / np.sqrt(variance + get_float(node, "epsilon", 1e-5))
+        shift = shift - mean * factor
     axes = len(signal.dims) - 1
-    affine = Affine(column(factor, axes), column(shift - mean * factor, axes))
+    affine = Affine(column(factor, axes), column(shift, axes))
     if signal.dims[1:] != signal.features:
         raise refusal(node, "it normalises something else than the channels of one time step", "fold time into the batch")
     return applied(node, signal, affine, signal.dims[1:])

@@ -56,6 +56,6 @@ def _integers(layer: Layer, what: str, values: Array) -> Array:
         ConversionError: they are not whole numbers.
     """
     whole = np.rint(values)
-    if not (whole == values).all() or np.abs(whole).max() >= 2**31:
+    if not (whole == values).all() or not float(np.abs(whole).max()) < 2**31:
         raise layer.refusal(f"its {what} are not whole numbers", "train it with sj2onnx.BlockContainer, which quantises")
     return whole.astype(np.int32)

@@ -1,5 +1,6 @@
 """Write a network as the hdf5 file that NetX (``lava.lib.dl.netx``) loads. Needs neither torch nor Lava."""
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,14 +44,18 @@ def save_netx(network: Network, path: str | os.PathLike[str]) -> None:
         ModelFileError: the file cannot be written.
     """
     layers = _layers(network)
+    # hdf5's library is not at its best on a full disk: it writes to memory, and only whole files go to the disk.
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        if network.message_bits:
+            file.attrs[MESSAGE_BITS] = network.message_bits
+        for index, layer in enumerate(layers):
+            group = file.create_group(f"layer/{index}")
+            for key, value in layer.items():
+                group.create_dataset(key, data=value)
     try:
-        with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-            if network.message_bits:
-                file.attrs[MESSAGE_BITS] = network.message_bits
-            for index, layer in enumerate(layers):
-                group = file.create_group(f"layer/{index}")
-                for key, value in layer.items():
-                    group.create_dataset(key, data=value)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
     except OSError as error:
         raise ModelFileError(f"Cannot write {path}: {error.strerror or error}; check the folder and the space on it.") from error
 

@@ -1,8 +1,10 @@
 """Every command and every piece of Python in the README and under docs/ is run, in order, as a reader would.
 
 Each page gets an empty folder with the repository's models/ in it. A block marked ``python`` runs as one script, the lines of a
-block marked ``bash`` run one by one; ``python lava`` and ``bash lava`` run in the environment that has Lava-DL. Of `make` only a
-dry run is made: the targets have tests of their own, or are these tests. Blocks of any other kind are not run.
+block marked ``bash`` run one by one; ``python lava`` and ``bash lava`` run in the environment that has Lava-DL. A block marked
+``python NAME.py`` is a file that later commands run. Of `make` only a dry run is made: the targets have tests of their own, or
+are these tests; and `pip install` is left out, because it is done. Blocks of any other kind are not run. README.zh.md has the
+same blocks as README.md.
 """
 
 import os
@@ -15,12 +17,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("CONTRIBUTING*.md"), *ROOT.glob("docs/**/*.md")])
-BLOCK = re.compile(r"^```(python|bash)( lava)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("CONTRIBUTING*.md"), *ROOT.glob("docs/**/*.md")])
+BLOCK = re.compile(r"^```(python|bash)( lava| \w+\.py)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(page: Path) -> list[tuple[str, bool, str]]:
-    return [(kind, bool(lava), text) for kind, lava, text in BLOCK.findall(page.read_text(encoding="utf-8"))]
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    return [(kind, where.strip(), text) for kind, where, text in BLOCK.findall(page.read_text(encoding="utf-8"))]
 
 
 def run(command: list[str | Path], folder: Path, bin_folder: Path) -> None:
@@ -32,8 +34,11 @@ def run(command: list[str | Path], folder: Path, bin_folder: Path) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_page_does_what_it_says(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
-    for kind, lava, text in blocks(page):
-        python = request.getfixturevalue("lava_python") if lava else Path(sys.executable)
+    for kind, where, text in blocks(page):
+        if where.endswith(".py"):
+            (tmp_path / where).write_text(text, encoding="utf-8")
+            continue
+        python = request.getfixturevalue("lava_python") if where == "lava" else Path(sys.executable)
         if kind == "python":
             run([python, "-c", text], tmp_path, python.parent)
             continue
@@ -41,9 +46,40 @@ def test_the_page_does_what_it_says(page: Path, tmp_path: Path, request: pytest.
             command = line.partition("  #")[0].strip()
             if command.startswith("make "):
                 run(["make", "--dry-run", *command.split()[1:]], ROOT, python.parent)
-            elif command and not command.startswith("#"):
+            elif command and not command.startswith(("#", "pip install")):
                 run(["bash", "-c", command], tmp_path, python.parent)
 
 
 def test_readme_has_something_to_run() -> None:
     assert len(blocks(ROOT / "README.md")) >= 5
+
+
+def test_from_an_empty_folder_to_a_verified_file_in_five_commands() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Your own network")[2].partition("Two more commands")[0]
+    commands = [line for kind, _, text in BLOCK.findall(page) if kind == "bash" for line in text.splitlines()]
+    assert len(commands) == 5
+    assert commands[-1].startswith("onnx2lava verify")
+
+
+def test_the_chinese_readme_keeps_in_step() -> None:
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
+
+    def skeleton(text: str) -> dict[str, list[str]]:
+        code = re.findall(r"^```.*?^```$", text, re.MULTILINE | re.DOTALL)
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        return {
+            "code": [re.sub(r"  #.*", "", block) for block in code],
+            "headings": re.findall(r"^#+ ", prose, re.MULTILINE),
+            "tables": re.findall(r"^\|", prose, re.MULTILINE),
+            "links": sorted(set(re.findall(r"\]\(([^)]+)\)", prose)) - {"README.md", "README.zh.md"}),
+            "numbers": sorted(re.findall(r"\d[\d,.]*\d", prose)),
+        }
+
+    assert skeleton(chinese) == skeleton(english)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.zh.md"], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target

@@ -1,0 +1,116 @@
+"""What a model that may come from a stranger must be before anything looks at it, and the numbers it keeps in other files."""
+
+import os
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+import onnx
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from .errors import ModelFileError
+
+__all__ = ["external_tensors", "load_external_data", "require_sound"]
+
+_OVERLAP = 2  # tensors may share what they keep in files, but a small file must not become many large tensors
+_MOST_AXES = 32
+_ELEMENTS_PER_BYTE, _SPARSE_ELEMENTS_PER_BYTE = 4, 1024  # types of two bits; a sparse tensor is mostly zeros
+
+
+def external_tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    """All tensors of ``model`` that are elsewhere: initializers, and those in attributes, subgraphs and functions."""
+    return [
+        message
+        for message in _messages(model)
+        if isinstance(message, onnx.TensorProto) and message.data_location == onnx.TensorProto.EXTERNAL
+    ]
+
+
+def load_external_data(model: onnx.ModelProto, folder: str | os.PathLike[str]) -> None:
+    """Take everything that ``model`` keeps in files into the model itself.
+
+    Args:
+        model: is changed.
+        folder: the model's own. Nothing outside of it is read, also not by way of a symbolic link.
+
+    Raises:
+        ModelFileError: a file is missing, outside of the folder, or shorter than the model says.
+    """
+    home = Path(folder).resolve()
+    sizes: dict[Path, int] = {}
+    taken = 0
+    for tensor in external_tensors(model):
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        try:
+            path = _inside(home, entries.get("location", ""))
+            size = sizes.setdefault(path, path.stat().st_size)
+            offset = _whole(entries.get("offset", "0"))
+            length = _whole(entries.get("length", str(size - offset)))
+            if offset + length > size:
+                raise ValueError(f"{path.name} has {size} bytes, but {length} are asked for from byte {offset} on")
+            taken += length
+            if taken > _OVERLAP * sum(sizes.values()):
+                raise ValueError("tensors overlap in their files")
+            with path.open("rb") as file:
+                file.seek(offset)
+                tensor.raw_data = file.read(length)
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise ModelFileError(
+                f"The external data of the tensor {tensor.name!r} cannot be used ({reason}): keep them in the model's own folder."
+            ) from error
+        tensor.ClearField("external_data")
+        tensor.data_location = onnx.TensorProto.DEFAULT
+
+
+def require_sound(model: onnx.ModelProto) -> None:
+    """Refuse a model in which a shape asks for more memory than the tensor's own bytes account for, or a name is no text.
+
+    Raises:
+        ModelFileError: names the tensor, or the name.
+    """
+    for message in _messages(model):
+        for field, value in message.ListFields():
+            # Some protobuf libraries give bytes for text that is not UTF-8, and others refuse the whole file.
+            if field.type == FieldDescriptor.TYPE_STRING:
+                for text in [value] if isinstance(value, str | bytes) else value:
+                    if isinstance(text, bytes):
+                        raise ModelFileError(f"The name {text!r} in the model is not UTF-8 text: export the model again.")
+        if isinstance(message, onnx.TensorProto):
+            _require_whole(message, message.name, _ELEMENTS_PER_BYTE)
+        elif isinstance(message, onnx.SparseTensorProto):
+            _require_whole(message, message.values.name, _SPARSE_ELEMENTS_PER_BYTE)
+
+
+def _require_whole(tensor: onnx.TensorProto | onnx.SparseTensorProto, name: str, elements_per_byte: int) -> None:
+    dims = tensor.dims
+    if len(dims) > _MOST_AXES or min(dims, default=0) < 0 or prod(dims) > elements_per_byte * tensor.ByteSize():
+        shown = f"{list(dims[:_MOST_AXES])}{' ...' if len(dims) > _MOST_AXES else ''}"
+        raise ModelFileError(
+            f"The tensor {name!r} has the shape {shown}, but {tensor.ByteSize():,} bytes: export the model again."
+        )
+
+
+def _inside(home: Path, location: str) -> Path:
+    path = (home / location).resolve()
+    if Path(location).is_absolute() or home not in path.parents:
+        raise ValueError(f"{location!r} is not in the folder {home}")
+    if not path.is_file():
+        raise ValueError(f"there is no file {location!r}")
+    return path
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is not a number of bytes")
+    return int(text)
+
+
+def _messages(message: Message) -> Iterator[Message]:
+    """A message and all in it, however deep; protobuf itself bounds the depth."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if isinstance(value, Message) else value:
+                yield from _messages(part)

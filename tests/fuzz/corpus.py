@@ -1,0 +1,87 @@
+"""Whole files that the fuzz suite damages: what ``sj2onnx`` exports, what ``to_onnx`` and ``save_netx`` write, and by hand."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+from onnx import numpy_helper
+
+from custom_ops.operators import OPERATORS
+from onnx2lava import quantize, save_netx, to_onnx
+from tests.onnx2lava.networks import examples, like_trained
+
+__all__ = ["netx_files", "onnx_files"]
+
+ROOT = Path(__file__).parents[2]
+
+_FLOAT = """<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+    float (float[T, N, 2, 6, 6] input) => (float[T, N, 4] output) {
+        folded = Reshape (input, image)
+        sums = Conv <pads = [1, 1, 1, 1]> (folded, kernel, shift)
+        normal = BatchNormalization (sums, ones, shift, shift, ones)
+        leading = Shape <start = 0, end = 2> (input)
+        target = Concat <axis = 0> (leading, features)
+        spread = Reshape (normal, target)
+        s0 = snn.LIF <tau = 2.0, decay_input = 1, v_threshold = 1.0, v_reset = 0.0> (spread)
+        again = Reshape (s0, three)
+        pooled = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (again)
+        mean = AveragePool <kernel_shape = [3, 3]> (pooled)
+        flat = Flatten <axis = 1> (mean)
+        dense = Gemm <transB = 1> (flat, matrix, bias)
+        end = Concat <axis = 0> (leading, eight)
+        last = Reshape (dense, end)
+        s1 = snn.IF <v_threshold = 1.0, v_reset = 0.0> (last)
+        output = MatMul (s1, vote)
+    }"""
+
+
+def _float_network() -> onnx.ModelProto:
+    """Everything that lowering knows, and a readout behind the last spikes."""
+    rng = np.random.default_rng(5)
+    constants = {
+        "image": np.array([-1, 2, 6, 6]),
+        "kernel": rng.normal(0, 0.4, (3, 2, 3, 3)).astype(np.float32),
+        "shift": np.array([0.1, -0.1, 0.2], np.float32),
+        "ones": np.ones(3, np.float32),
+        "features": np.array([3, 6, 6]),
+        "three": np.array([-1, 3, 6, 6]),
+        "matrix": rng.normal(0, 0.8, (8, 3)).astype(np.float32),
+        "bias": rng.normal(0, 0.1, 8).astype(np.float32),
+        "eight": np.array([8]),
+        "vote": rng.normal(0, 1, (8, 4)).astype(np.float32),
+    }
+    model = onnx.parser.parse_model(_FLOAT)
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    for index, node in enumerate(model.graph.node):
+        node.name = f"layer.{index}/{node.op_type}"
+    model.functions.extend(OPERATORS[name].function(None) for name in ("IF", "LIF"))
+    return model
+
+
+@cache
+def onnx_files() -> dict[str, bytes]:
+    """The small ones several times over: a case takes as long as its file is large."""
+    models = {name: to_onnx(network) for name, network in examples().items()}
+    models["float"] = _float_network()
+    models["like trained"] = to_onnx(like_trained(bias=0.1, decay=0.5))
+    files = {name: model.SerializeToString() for name, model in models.items()}
+    files["digits_csnn.onnx"] = (ROOT / "models" / "digits_csnn.onnx").read_bytes()
+    return files
+
+
+def netx_files(folder: Path) -> dict[str, bytes]:
+    """The same networks as ``.net`` files.
+
+    Args:
+        folder: where they may be written for a moment.
+    """
+    networks = {**examples(), "like trained": quantize(like_trained(bias=0.1))}
+    files = {}
+    for name, network in networks.items():
+        path = folder / "whole.net"
+        save_netx(network, path)
+        files[name] = path.read_bytes()
+        path.unlink()
+    return files
