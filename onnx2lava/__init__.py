@@ -10,6 +10,7 @@ from .verify import verify
 from .write.netx import save_netx
 from .write.onnx import to_onnx
 from .write.slayer import to_slayer
+from .write.slayer_parts import to_slayer_neuron, to_slayer_synapse
 
 __all__ = [
     "Block",
@@ -27,5 +28,7 @@ __all__ = [
     "save_netx",
     "to_onnx",
     "to_slayer",
+    "to_slayer_neuron",
+    "to_slayer_synapse",
     "verify",
 ]

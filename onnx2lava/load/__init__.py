@@ -8,6 +8,7 @@ import os
 from typing import Literal
 
 import onnx
+import onnx_ir as ir
 
 from custom_ops.model_file import read_graph, read_model
 from custom_ops.operators import DOMAIN, VERSION
@@ -16,9 +17,9 @@ from ..errors import ConversionError
 from ..lower import lower
 from ..network import Network
 from .host import extracted
-from .reader import read
+from .reader import Part, read, read_part
 
-__all__ = ["InputKind", "load"]
+__all__ = ["InputKind", "Part", "load", "load_part"]
 
 InputKind = Literal["spikes", "images", "counts"]
 """What a network is fed with; see :func:`load`."""
@@ -50,13 +51,7 @@ def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *, input: Inpu
         ConversionError: a node has no counterpart on the way to Loihi; the message names it.
         NetworkError: the layers contradict each other.
     """
-    proto = read_model(model)
-    graph_model = read_graph(proto)
-    version = graph_model.graph.opset_imports.get(DOMAIN, VERSION)
-    if version != VERSION:
-        raise ConversionError(
-            f"The model uses version {version} of the operators {DOMAIN!r}, this program knows version {VERSION}: update it."
-        )
+    proto, graph_model = _opened(model)
     found = read(graph_model.graph, proto.ByteSize(), images=input == "images", counts=input == "counts")
     encoder = readout = None
     if found.encoded is not None:
@@ -72,3 +67,27 @@ def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *, input: Inpu
         readout,
         MESSAGE_BITS if input == "counts" else 0,
     )
+
+
+def load_part(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Part:
+    """Read a graph that is one synapse or one neuron, as ``sj2onnx.export`` writes a single layer.
+
+    Args:
+        model: a path, the serialised bytes, or the model itself.
+
+    Raises:
+        ModelFileError, ConversionError: as :func:`load`.
+    """
+    proto, graph_model = _opened(model)
+    return read_part(graph_model.graph, proto.ByteSize())
+
+
+def _opened(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, ir.Model]:
+    proto = read_model(model)
+    graph_model = read_graph(proto)
+    version = graph_model.graph.opset_imports.get(DOMAIN, VERSION)
+    if version != VERSION:
+        raise ConversionError(
+            f"The model uses version {version} of the operators {DOMAIN!r}, this program knows version {VERSION}: update it."
+        )
+    return proto, graph_model

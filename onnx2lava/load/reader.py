@@ -21,8 +21,8 @@ from custom_ops.model_file import numbers
 from custom_ops.operators import DOMAIN
 
 from ..errors import ConversionError
-from ..layers import Convolution, Layer, Linear, MaxPool
-from ..network import INPUT, Array, Shape
+from ..layers import Convolution, Layer, Linear, MaxPool, SpikingNeuron, Step
+from ..network import INPUT, Array, CubaNeuron, Shape
 from .arrangement import ARRANGEMENTS
 from .constants import FOLDABLE, fold
 from .neurons import NEURONS
@@ -43,7 +43,7 @@ from .signal import (
 )
 from .synapses import SYNAPSES
 
-__all__ = ["Found", "read"]
+__all__ = ["Found", "Part", "read", "read_part"]
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _ROOM_FACTOR, _ROOM = 32, 2**26  # bytes of computed weights for each byte of the file, and for any file
@@ -74,6 +74,21 @@ class Found:
     decoded: str | None
 
 
+@dataclass(frozen=True)
+class Part:
+    """A graph that is less than a layer: one synapse or one neuron.
+
+    Args:
+        input_shape: features of what comes in.
+        steps: the maps from input to output, in order; empty where the graph is a neuron.
+        neuron: None where the graph has none.
+    """
+
+    input_shape: Shape
+    steps: tuple[Step, ...]
+    neuron: CubaNeuron | SpikingNeuron | None
+
+
 def read(graph: ir.Graph, size: int, *, images: bool = False, counts: bool = False) -> Found:
     """The layers of ``graph``.
 
@@ -87,6 +102,15 @@ def read(graph: ir.Graph, size: int, *, images: bool = False, counts: bool = Fal
         ConversionError, ModelFileError: see ``load``.
     """
     return _Reader(graph, _ROOM_FACTOR * size + _ROOM, images, counts).found()
+
+
+def read_part(graph: ir.Graph, size: int) -> Part:
+    """The synapse or neuron that ``graph`` is. What its numbers mean is up to whoever feeds it: real values, not only spikes.
+
+    Raises:
+        ConversionError, ModelFileError: see ``load``.
+    """
+    return _Reader(graph, _ROOM_FACTOR * size + _ROOM, False, False).part()
 
 
 class _Reader:
@@ -131,6 +155,31 @@ class _Reader:
             None if self._encoded is None else str(self._encoded.name),
             str(output.name) if readout else None,
         )
+
+    def part(self) -> Part:
+        needed = _ancestors(self._graph.outputs[0]) if self._graph.outputs else set()
+        neuron = None
+        for node in self._graph:
+            if node not in needed:
+                continue
+            if node.domain != DOMAIN or node.op_type not in NEURONS:
+                self._read_node(node)
+                continue
+            inputs = [None if value is None else self._value(value) for value in node.inputs]
+            if neuron is not None or signal_at(node, inputs, 0).steps:
+                raise refusal(node, "the graph is more than one neuron", "convert a whole network with to_slayer")
+            if any(value is not None for value in inputs[1:]):
+                raise refusal(node, "it has a bias or starts from given states", "export the neuron alone")
+            neuron = NEURONS[node.op_type](node)
+            self._values[node.outputs[0]] = signal_at(node, inputs, 0)
+        result = self._value(self._graph.outputs[0]) if self._graph.outputs else None
+        if not isinstance(result, Signal) or self._layers or (neuron is not None and result.steps):
+            raise ConversionError(
+                f"The model {self._graph.name!r} is neither one synapse nor one neuron: convert a whole network with to_slayer."
+            )
+        if result.dims != (*self._steps_and_samples, *result.features):
+            raise ConversionError(f"The model's output is [{listed(result.dims)}], not [T, N, *]: export it time first.")
+        return Part(result.source_shape, result.steps, neuron)
 
     def _read_input(self, source: str) -> ir.Value:
         inputs = [value for value in self._graph.inputs if value.name not in self._graph.initializers]

@@ -1,0 +1,108 @@
+"""One neuron or one synapse of SpikingJelly, exported, converted and run by the real Lava-DL: the same output."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
+
+import sj2onnx
+from onnx2lava import to_slayer_neuron, to_slayer_synapse
+from onnx2lava.errors import ConversionError, LimitError
+
+PEER = Path(__file__).parents[1] / "peers" / "slayer_parts.py"
+
+# Name: the neuron, slayer's scale, and the grid of the inputs. On these grids neither side rounds: a leak with tau = 2 needs one
+# more binary digit a step, so its inputs are multiples of 2**-10 at 12 steps and 2**22 state units.
+NEURONS = {
+    "neuron IF": (neuron.IFNode(v_threshold=1.0, v_reset=0.0), 64, 4096),
+    "neuron IF, threshold between state units": (neuron.IFNode(v_threshold=0.7), 64, 4096),
+    "neuron IF, reset": (neuron.IFNode(v_threshold=1.5, v_reset=-0.25), 64, 4096),
+    "neuron IF, scale": (neuron.IFNode(v_threshold=1.0), 1024, 65536),
+    "neuron LIF": (neuron.LIFNode(tau=2.0, decay_input=False), 2**14, 2**8),
+    "neuron LIF, decaying input": (neuron.LIFNode(tau=2.0, v_threshold=0.75), 2**13, 2**7),
+    "neuron LIF, reset": (neuron.LIFNode(tau=2.0, decay_input=False, v_threshold=0.75, v_reset=0.25), 2**14, 2**8),
+    "neuron ParametricLIF": (neuron.ParametricLIFNode(init_tau=2.0, decay_input=False), 2**14, 2**8),
+}
+
+# Name: the synapse, the class it becomes, and the features of its input.
+SYNAPSES = {
+    "conv": (layer.Conv2d(3, 4, 3, bias=False), "Conv", (3, 7, 6)),
+    "conv, all arguments": (
+        layer.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2, bias=False),
+        "Conv",
+        (4, 9, 8),
+    ),
+    "linear": (layer.Linear(5, 3, bias=False), "Dense", (5,)),
+    "pool": (layer.AvgPool2d(2, 2), "Pool", (3, 6, 8)),
+    "pool, asymmetric": (layer.AvgPool2d((2, 4)), "Pool", (3, 6, 8)),
+    "pool with a rest": (layer.AvgPool2d(2), "Conv", (3, 5, 7)),
+    "pool, padded": (layer.AvgPool2d(4, 2, padding=1), "Conv", (2, 6, 6)),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, lava_python: Path) -> tuple[Path, dict[str, torch.Tensor], dict[str, str]]:
+    """The converted files, SpikingJelly's outputs, and the classes that Lava-DL's side built."""
+    folder = tmp_path_factory.mktemp("parts")
+    generator = torch.Generator().manual_seed(7)
+    cases = {name: (node, (15,), grid) for name, (node, _, grid) in NEURONS.items()}
+    for name, (synapse, _, features) in SYNAPSES.items():
+        for parameter in synapse.parameters():
+            parameter.data = torch.randint(-128, 128, parameter.shape, generator=generator) / 64
+        cases[name] = (synapse, features, 16)
+    expected = {}
+    for name, (module, features, grid) in cases.items():
+        module.step_mode = "m"
+        module.eval()
+        x = torch.randint(-grid // 4, grid, (12, 4, *features), generator=generator) / grid
+        sj2onnx.export(module, x, folder / f"{name}.onnx")
+        np.save(folder / f"{name}.in.npy", x.numpy())
+        with torch.no_grad():
+            expected[name] = module(x)
+        if name in NEURONS:
+            module.reset()
+            (folder / f"{name}.scale").write_text(str(NEURONS[name][1]))
+    finished = subprocess.run([lava_python, PEER, folder], capture_output=True, text=True, check=False, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    return folder, expected, dict(line.rsplit(" ", 1) for line in finished.stdout.splitlines())
+
+
+@pytest.mark.parametrize("name", [*NEURONS, *SYNAPSES])
+def test_output_is_equal(name: str, folder: tuple[Path, dict[str, torch.Tensor], dict[str, str]]) -> None:
+    path, expected, built = folder
+    output = np.load(path / f"{name}.out.npy")
+    assert output.shape == tuple(expected[name].shape)
+    assert (output == expected[name].numpy()).all()
+    assert len(np.unique(output)) > 1
+    assert built[name] == (SYNAPSES[name][1] if name in SYNAPSES else "Neuron")
+
+
+@pytest.mark.parametrize(
+    ("convert", "module", "features", "message"),
+    [
+        (to_slayer_neuron, neuron.IFNode(v_reset=None), (3,), "resets by subtraction"),
+        (to_slayer_neuron, neuron.IFNode(v_threshold=1e6), (3,), "choose another scale"),
+        (to_slayer_neuron, layer.Linear(3, 2, bias=False), (3,), "is a synapse"),
+        (to_slayer_neuron, nn.Sequential(layer.Linear(3, 2, bias=False), neuron.IFNode()), (3,), "more than one neuron"),
+        (to_slayer_neuron, nn.Sequential(neuron.IFNode(), neuron.IFNode()), (3,), "more than one neuron"),
+        (to_slayer_synapse, neuron.IFNode(), (3,), "is a neuron"),
+        (to_slayer_synapse, nn.Sequential(layer.Linear(3, 4, bias=False), layer.Linear(4, 2, bias=False)), (3,), "2 synapses"),
+        (to_slayer_synapse, nn.Sequential(neuron.IFNode(), layer.Linear(3, 2, bias=False)), (3,), "neither one synapse"),
+        (to_slayer_synapse, layer.Linear(3, 2), (3,), "has a bias"),
+        (to_slayer_synapse, layer.MaxPool2d(2), (2, 4, 4), "neither one synapse"),
+        (to_slayer_synapse, layer.AvgPool2d(2, ceil_mode=True), (2, 5, 5), "ceil_mode=False"),
+    ],
+)
+def test_what_is_no_part_is_refused(
+    convert: Callable[[onnx.ModelProto], object], module: nn.Module, features: tuple[int, ...], message: str
+) -> None:
+    functional.set_step_mode(module, "m")
+    model = sj2onnx.export(module, torch.zeros(4, 2, *features))
+    with pytest.raises((ConversionError, LimitError), match=message):
+        convert(model)
