@@ -39,26 +39,32 @@ std::size_t BlockLayer::tasks() const {
 bool BlockLayer::fill(std::uint8_t* scratch, std::size_t sample, std::size_t t, std::size_t first_row, std::size_t rows) const {
   const std::size_t left = window.padding[1] * channels, row_bytes = (width + 2 * window.padding[1]) * channels;
   const float* frame = real_x + (t * samples + sample) * height * width * channels;
-  const auto whole_bytes = kernels().whole_bytes;
-  std::vector<std::uint8_t> plane(channels == 1 ? 0 : width);
+  // A row of the image may be the padding, above it or below it.
+  const std::size_t above = std::min(rows, window.padding[0] - std::min(first_row, window.padding[0]));
+  const std::size_t first = first_row + above - window.padding[0];
+  const std::size_t inside = std::min(rows - above, height - std::min(height, first));
+  std::memset(scratch, 0, above * row_bytes);
+  std::memset(scratch + (above + inside) * row_bytes, 0, (rows - above - inside) * row_bytes);
+  if (!inside) return true;
+  scratch += above * row_bytes;
+  if (width == 1 && left == 0 && (channels == 1 || height == 1)) return kernels().whole_bytes(frame + first, scratch, inside * channels);
+  std::vector<std::uint8_t> plane(inside * width);
   bool whole = true;
-  for (std::size_t row = 0; row < rows; ++row, scratch += row_bytes) {
-    const std::size_t y = first_row + row - window.padding[0];  // wraps around above the image
-    if (y >= height) {
-      std::memset(scratch, 0, row_bytes);
-      continue;
+  for (std::size_t c = 0; c < channels; ++c) {
+    whole &= kernels().whole_bytes(frame + (c * height + first) * width, plane.data(), plane.size());
+    for (std::size_t row = 0; row < inside; ++row) {
+      std::uint8_t* to = scratch + row * row_bytes + left + c;
+      const std::uint8_t* from = plane.data() + row * width;
+      if (channels == 1) {
+        std::memcpy(to, from, width);
+      } else {
+        for (std::size_t x = 0; x < width; ++x) to[x * channels] = from[x];
+      }
     }
+  }
+  for (std::size_t row = 0; row < inside && left; ++row, scratch += row_bytes) {
     std::memset(scratch, 0, left);
     std::memset(scratch + row_bytes - left, 0, left);
-    std::uint8_t* to = scratch + left;
-    if (channels == 1 || width * height == 1) {
-      whole &= whole_bytes(frame + y * width * channels, to, width * channels);
-      continue;
-    }
-    for (std::size_t c = 0; c < channels; ++c) {
-      whole &= whole_bytes(frame + (c * height + y) * width, plane.data(), width);
-      for (std::size_t x = 0; x < width; ++x) to[x * channels + c] = plane[x];
-    }
   }
   return whole;
 }

@@ -76,6 +76,13 @@ struct Avx512Lanes {
     return _mm512_add_epi32(sum, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
 #endif
   }
+  static bool store_whole(std::uint8_t* to, const float* from) {
+    const Float x = load(from);
+    const Int whole = round(x);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(whole));
+    const Mask equal = _mm512_cmp_ps_mask(_mm512_cvtepi32_ps(whole), x, _CMP_EQ_OQ);
+    return _mm512_mask_cmple_epu32_mask(equal, whole, _mm512_set1_epi32(127)) == 0xffff;
+  }
   using Fired = Mask;
   template <int steps>
   static void store_spikes(std::uint8_t* to, const Fired* fired) {
