@@ -184,7 +184,7 @@ class _Fuser:
             outputs, channels = weight.shape
             if x is not None:
                 channels, *image = self._features[synapse.source]
-                kernel = tuple(image) if image else kernel
+                kernel = (image[0], image[1]) if image else kernel
             weight = weight.reshape(outputs, channels, -1).transpose(0, 2, 1)
         else:
             outputs, channels = weight.shape[:2]
