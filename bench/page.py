@@ -47,8 +47,8 @@ def markdown(results: Results) -> str:
         "# Benchmark",
         "",
         f"Printed by `make bench`: one run, side by side, medians; {results.processor}, {results.threads} threads. "
-        f"{results.others_load:.1f} other processes wanted to run when it began (the load average of one minute): "
-        "where they outnumber idle processors, short times suffer most.",
+        f"Load average of the machine before: {results.others_load:.1f}.",
+        *_warning(results),
         "",
         f"## Reference network, {NETWORK['channels']} channels, T = {steps}, N = {samples}",
         "",
@@ -107,6 +107,12 @@ def picture(results: Results, theme: str) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", transparent=True)
     return stream.getvalue()
+
+
+def _warning(results: Results) -> list[str]:
+    if results.others_load < 1:
+        return []
+    return ["", "**The machine was busy with other work: these times and ratios are distorted, for us and for the others.**"]
 
 
 def _table(times: Mapping[str, float], ours: str) -> list[str]:
