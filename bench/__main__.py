@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -46,12 +47,13 @@ def main() -> int:
 
 
 def _measured(console: Console, lava: Path | None) -> Results:
+    others_load = os.getloadavg()[0]
     console.print("reference network: onnxruntime and SpikingJelly ...")
     net, model = here.reference_network()
     x = network_input(NETWORK["samples"])
     output = here.run_network(model, x, native=True)
     network = {
-        "ours, native": here.session_seconds(model, x, True, 15),
+        "ours, native": here.session_seconds(model, x, True, 101),
         "ours, function bodies": here.session_seconds(model, x, False, 9),
     }
     differ = {"ours, function bodies": int((here.run_network(model, x, native=False) != output).sum())}
@@ -89,6 +91,7 @@ def _measured(console: Console, lava: Path | None) -> Results:
     return Results(
         processor=here.processor(),
         threads=THREADS,
+        others_load=others_load,
         network=network,
         neurons=neurons,
         growth={axis: list(zip(sizes, here.growth(sizes, 21), strict=True)) for axis, sizes in _SIZES.items()},

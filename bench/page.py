@@ -18,6 +18,7 @@ class Results:
     Args:
         processor: its name.
         threads: threads that everything ran on.
+        others_load: the machine's load average before.
         network: reference network, by who ran it.
         neurons: one layer of neurons, likewise.
         growth: by axis, ``(steps, samples, neurons)`` and the time of native ``CubaLIF``.
@@ -29,6 +30,7 @@ class Results:
 
     processor: str
     threads: int
+    others_load: float
     network: Mapping[str, float]
     neurons: Mapping[str, float]
     growth: Mapping[str, Sequence[tuple[tuple[int, int, int], float]]]
@@ -44,7 +46,9 @@ def markdown(results: Results) -> str:
     lines = [
         "# Benchmark",
         "",
-        f"Printed by `make bench`: one run, side by side, medians; {results.processor}, {results.threads} threads.",
+        f"Printed by `make bench`: one run, side by side, medians; {results.processor}, {results.threads} threads. "
+        f"Load average of the machine before: {results.others_load:.1f}.",
+        *_warning(results),
         "",
         f"## Reference network, {NETWORK['channels']} channels, T = {steps}, N = {samples}",
         "",
@@ -103,6 +107,12 @@ def picture(results: Results, theme: str) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", transparent=True)
     return stream.getvalue()
+
+
+def _warning(results: Results) -> list[str]:
+    if results.others_load < 1:
+        return []
+    return ["", "**The machine was busy with other work: these times and ratios are distorted, for us and for the others.**"]
 
 
 def _table(times: Mapping[str, float], ours: str) -> list[str]:

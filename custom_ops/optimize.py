@@ -185,17 +185,18 @@ class _Fuser:
 
     def _fuse(self, node: ir.Node, synapse: _Synapse, bias: Array) -> None:
         weight, x = synapse.weight, self._packed.get(synapse.source)
-        if weight.ndim == 2:
-            outputs, inputs = weight.shape
-            channels = inputs
+        kernel, *window = synapse.window
+        if weight.ndim == 2:  # over bytes, a kernel as large as the image, of one place
+            outputs, channels = weight.shape
             if x is not None:
-                channels = self._features[synapse.source][0]  # bytes come with the channels last
-            weight = weight.reshape(outputs, channels, -1).transpose(0, 2, 1).reshape(outputs, 1, inputs)
+                channels, *image = self._features[synapse.source]
+                kernel = (image[0], image[1]) if image else kernel
+            weight = weight.reshape(outputs, channels, -1).transpose(0, 2, 1)
         else:
+            outputs, channels = weight.shape[:2]
             weight = weight.transpose(0, 2, 3, 1)  # [O, h, w, C]
-            outputs, height, width, channels = weight.shape
-            runs = height if synapse.window[3][1] == 1 else height * width
-            weight = weight.reshape(outputs, runs, -1)
+            joined = x is None and synapse.window[3][1] == 1  # the inputs of a row of the kernel lie side by side
+            weight = weight.reshape(outputs, kernel[0] if joined else kernel[0] * kernel[1], -1)
         if not _fits(weight):
             return
         stem = node.name or "block"
@@ -203,11 +204,13 @@ class _Fuser:
         if bias.any():
             constants.append(self._initializer(f"{stem}/packed_bias", bias))
         attributes: dict[str, int] = {
-            f"{name}_{side}": synapse.window[field][axis]
-            for field, name in enumerate(_WINDOW)
+            f"{name}_{side}": pair[axis]
+            for name, pair in zip(_WINDOW, (kernel, *window), strict=True)
             for axis, side in enumerate(("height", "width"))
         }
-        attributes |= {"dense": int(synapse.weight.ndim == 2), "outputs": outputs}
+        attributes |= {"dense": int(synapse.weight.ndim == 2), "channels": channels, "outputs": outputs}
+        largest = np.abs(weight).sum(axis=(1, 2)).max() * (127 if x is None else 1)
+        attributes["small_sums"] = int(largest < 2**17)
         attributes |= {attribute.name: node.attributes[attribute.name].as_int() for attribute in CUBA_LIF.attributes}
         read = x if x is not None else synapse.flat if synapse.flat is not None else synapse.source
         spikes = node.outputs[0]

@@ -105,6 +105,8 @@ def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OP
         again = step(x, *states)
     if not all(torch.equal(one, other) for one, other in zip((y, *after), again, strict=True)):
         raise ExportError(f"{who} starts from something else than one number for all neurons, or draws random numbers.")
+    if getattr(module, "step_mode", "s") == "m":
+        _require_same_in_both_modes(who, module, step, x, states)
     batch = torch.export.Dim("N", min=1)
     inputs = (x, *states)
     model = to_onnx_ir(
@@ -127,6 +129,24 @@ def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OP
         tuple(y.shape[1:]),
         ir.to_proto(model).graph,
     )
+
+
+def _require_same_in_both_modes(
+    who: str, module: nn.Module, step: "_Step", x: torch.Tensor, states: Sequence[torch.Tensor]
+) -> None:
+    """Refuse a module whose multi-step pass, which the network uses, does something else than its single step."""
+    sequence = torch.stack([x, 2 * x, -x, 3 * x])
+    multi = copy.deepcopy(module)
+    functional.reset_net(multi)
+    with torch.no_grad():
+        expected = multi(sequence)
+        for x_t, y_t in zip(sequence, expected, strict=True):
+            y, *states = step(x_t, *states)
+            if not torch.allclose(y, y_t, rtol=1e-4, atol=1e-4):
+                raise ExportError(
+                    f"{who} gives other results in step mode 'm' than step by step in SpikingJelly itself: export it in step "
+                    "mode 's' (stateful=True), which custom_ops.over_time runs over time."
+                )
 
 
 class _Step(nn.Module):

@@ -21,26 +21,35 @@ class CubaBlock : public Kernel {
       (*fields[field])[0] = size_of(node.integer((std::string(names[field]) + "_height").c_str(), least, most));
       (*fields[field])[1] = size_of(node.integer((std::string(names[field]) + "_width").c_str(), least, most));
     }
+    channels_ = size_of(node.integer("channels", 1, INT32_MAX));
+    small_sums_ = node.flag("small_sums", false);
     outputs_ = size_of(node.integer("outputs", 1, INT32_MAX));
   }
 
   void run(const Context& context) const override {
     const Tensor x = sequence(context), weights = context.input(1), bias = context.input(2);
     BlockLayer layer{};
-    layer.parameters = parameters_, layer.window = window_, layer.outputs = outputs_;
-    layer.steps = size_of(x.shape[0]), layer.samples = size_of(x.shape[1]);
-    const bool spikes = x.type == ort::uint8;
-    if (dense_) {
-      layer.height = layer.width = 1;
-      layer.channels = size_of(element_count(Shape(x.shape.begin() + 2, x.shape.end())));
-    } else if (x.shape.size() == 5) {
-      layer.channels = size_of(x.shape[spikes ? 4 : 2]);
-      layer.height = size_of(x.shape[spikes ? 2 : 3]), layer.width = size_of(x.shape[spikes ? 3 : 4]);
+    layer.parameters = parameters_, layer.small_sums = small_sums_, layer.window = window_, layer.outputs = outputs_;
+    layer.packed = x.type == ort::uint8;
+    layer.channels = channels_;
+    const Shape dims = layer.packed ? x.shape : dense_ ? Shape{1, 1} : Shape(x.shape.begin() + 2, x.shape.end());
+    if (layer.packed) {
+      const auto blocks = static_cast<std::int64_t>((channels_ + block_lanes - 1) / block_lanes);
+      if (dims.size() != 6 || dims[3] != blocks || dims[5] != block_lanes)
+        fail("the packed spikes have the shape " + to_string(dims) + ", not [N, H, W, " + std::to_string(blocks) + ", T, 16].");
+      layer.samples = size_of(dims[0]), layer.height = size_of(dims[1]), layer.width = size_of(dims[2]), layer.steps = size_of(dims[4]);
     } else {
-      fail("x has the shape " + to_string(x.shape) + ", but a convolution needs [T, N, C, H, W].");
+      layer.steps = size_of(x.shape[0]), layer.samples = size_of(x.shape[1]);
+      const bool fits = dense_ ? size_of(element_count(Shape(x.shape.begin() + 2, x.shape.end()))) == channels_
+                               : dims.size() == 3 && size_of(dims[0]) == channels_;
+      if (!fits) {
+        const std::string needed = std::to_string(channels_);
+        fail("x has the shape " + to_string(x.shape) + ", but this synapse needs [T, N, " + needed + (dense_ ? "]." : ", H, W]."));
+      }
+      layer.height = size_of(dims[dims.size() - 2]), layer.width = size_of(dims.back());
     }
     layer.out_height = places(layer.height, 0), layer.out_width = places(layer.width, 1);
-    if (spikes) {
+    if (layer.packed) {
       layer.spikes_x = static_cast<const std::uint8_t*>(x.data);
     } else {
       layer.real_x = static_cast<const float*>(x.data);
@@ -54,11 +63,12 @@ class CubaBlock : public Kernel {
     layer.weights = static_cast<const std::int8_t*>(weights.data);
     layer.bias = static_cast<const std::int32_t*>(bias.data);
 
+    const auto steps = static_cast<std::int64_t>(layer.steps), samples = static_cast<std::int64_t>(layer.samples);
     const auto height = static_cast<std::int64_t>(layer.out_height), width = static_cast<std::int64_t>(layer.out_width);
-    const auto outputs = static_cast<std::int64_t>(outputs_);
-    layer.spikes = static_cast<std::uint8_t*>(context.output(0, {x.shape[0], x.shape[1], height, width, outputs}));
+    const auto outputs = static_cast<std::int64_t>(outputs_), blocks = static_cast<std::int64_t>(lane_blocks);
+    layer.spikes = static_cast<std::uint8_t*>(context.output(0, {samples, height, width, blocks, steps, block_lanes}));
     layer.s = static_cast<float*>(
-        context.output(1, dense_ ? Shape{x.shape[0], x.shape[1], outputs} : Shape{x.shape[0], x.shape[1], outputs, height, width}));
+        context.output(1, dense_ ? Shape{steps, samples, outputs} : Shape{steps, samples, outputs, height, width}));
 
     std::atomic<bool> whole{true};
     shared(context, layer.tasks(), [&](std::size_t task) {
@@ -85,7 +95,8 @@ class CubaBlock : public Kernel {
   CubaLIFParameters parameters_;
   bool dense_;
   Window window_{};
-  std::size_t outputs_;
+  std::size_t channels_, outputs_;
+  bool small_sums_;
 };
 
 std::unique_ptr<Kernel> make(const Node& node) { return std::make_unique<CubaBlock>(node); }

@@ -166,14 +166,30 @@ def test_the_kernel_wins_over_the_function_body_where_the_library_is_registered(
     assert "Scan" in optimized_op_types(model, tmp_path / "body.onnx", native=False)
 
 
+def test_other_functions_of_the_domain_are_left_alone() -> None:
+    """A file may bring neurons under names that the library does not know."""
+    case = simple_case("CubaLIF", (5, 2, 300))
+    case.outputs = ("s",)
+    model = case.model()
+    opset = helper.make_opsetid("", 21)
+    invert = helper.make_node("Neg", ["x"], ["y"])
+    model.functions.append(helper.make_function("snn", "OtherNode", ["x"], ["y"], [invert], [opset]))
+    (neuron,) = model.graph.node
+    model.graph.output[0].name = "other"
+    model.graph.node.append(helper.make_node("OtherNode", [neuron.output[0]], ["other"], domain="snn"))
+    body, native = (custom_ops.session(model, native=native).run(None, case.inputs)[0] for native in (False, True))
+    assert -1 < body.mean() < 0
+    np.testing.assert_array_equal(native, body)
+
+
 def test_registering_twice_and_many_sessions(library: Library) -> None:
     case = simple_case("CubaLIF", (5, 2, 300))
     options = onnxruntime.SessionOptions()
     for _ in range(3):
         options.register_custom_ops_library(library.path)
     sessions = [custom_ops.session(case.model(), sess_options=options, native=True) for _ in range(20)]
-    for session in sessions:
-        case.check(session)
+    with ThreadPoolExecutor(len(sessions)) as pool:
+        list(pool.map(case.check, sessions))
 
 
 def test_sixteen_threads_run_one_session() -> None:

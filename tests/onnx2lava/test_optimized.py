@@ -1,5 +1,6 @@
 """Networks as the native library runs them, synapse and neurons in one operator: the same spikes, on every instruction set."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,24 @@ def test_wide_layers_many_steps_and_no_steps():
 
 def _shapes(network):
     return [network.output_shape, *(block.shape for block in network.blocks)]
+
+
+def test_sixteen_threads_run_one_session_and_many_sessions_run_at_once():
+    network = examples()["conv, pool, dense"]
+    model = to_onnx(network, outputs="all")
+    x = spikes(network, 40, 16)
+    expected = custom_ops.session(model, native=False).run(None, {"input": x})
+    sessions = [custom_ops.session(model, native=True) for _ in range(4)]
+
+    def differ(index):
+        samples = 1 + index % 16
+        found = sessions[index // 16].run(None, {"input": x[:, :samples]})
+        return [name for name, (a, b) in enumerate(zip(found, expected, strict=True)) if not np.array_equal(a, b[:, :samples])]
+
+    with ThreadPoolExecutor(16) as pool:
+        for order in (range(16), range(64)):
+            assert not any(pool.map(differ, order))
+    assert 0 < expected[0].mean() < 1
 
 
 def _model():

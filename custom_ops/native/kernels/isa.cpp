@@ -18,7 +18,7 @@ const Kernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
 const Kernels* available_kernels(int index) {
   int found = 0;
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512vnni") && found++ == index) return &avx512vnni_kernels;
+  if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && found++ == index) return &avx512vnni_kernels;
   if (__builtin_cpu_supports("avx512f") && found++ == index) return &avx512_kernels;
   if (__builtin_cpu_supports("avx2") && found++ == index) return &avx2_kernels;
 #elif defined(__aarch64__)

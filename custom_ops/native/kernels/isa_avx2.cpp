@@ -56,10 +56,22 @@ struct Avx2Lanes {
     const Int pairs = _mm256_maddubs_epi16(_mm256_set1_epi32(static_cast<std::int32_t>(inputs)), weights);
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
-  static void store_spikes(std::uint8_t* to, Int fired) {
-    const Int ones = _mm256_srli_epi32(fired, 31);
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(ones), _mm256_extracti128_si256(ones, 1));
+  static bool store_whole(std::uint8_t* to, const float* from) {
+    const Float x = load(from);
+    const Int whole = round(x), beyond = _mm256_andnot_si256(_mm256_set1_epi32(127), whole);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
+    const int equal = _mm256_movemask_ps(_mm256_cmp_ps(_mm256_cvtepi32_ps(whole), x, _CMP_EQ_OQ));
+    return equal == 0xff && _mm256_testz_si256(beyond, beyond);
+  }
+  using Fired = Int;
+  template <int steps>
+  static void store_spikes(std::uint8_t* to, const Fired* fired) {
+    for (int step = 0; step < steps; ++step) {
+      const Int ones = _mm256_srli_epi32(fired[step], 31);
+      const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(ones), _mm256_extracti128_si256(ones, 1));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to + 16 * step), _mm_packus_epi16(words, words));
+    }
   }
 };
 

@@ -1,4 +1,4 @@
-// Compiled with -mavx512vnni; called only where the processor has it.
+// Compiled with -mavx512vnni -mavx512bw; called only where the processor has both.
 #include "isa.h"
 #include "lanes_avx512.h"
 

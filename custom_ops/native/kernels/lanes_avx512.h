@@ -54,7 +54,7 @@ struct Avx512Lanes {
   static Mask greater(Int a, Int b) { return _mm512_cmpgt_epi32_mask(a, b); }
   static Int add_where(Mask mask, Int a, Int b) { return _mm512_mask_add_epi32(a, mask, a, b); }
   static Int sub_where(Mask mask, Int a, Int b) { return _mm512_mask_sub_epi32(a, mask, a, b); }
-  static Int zero_where(Mask mask, Int a) { return _mm512_maskz_mov_epi32(static_cast<Mask>(~mask), a); }
+  static Int zero_where(Mask mask, Int a) { return _mm512_mask_mov_epi32(a, mask, _mm512_setzero_si512()); }
   static Float one_where(Mask mask) { return _mm512_maskz_mov_ps(mask, _mm512_set1_ps(1.0f)); }
 
   static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
@@ -76,8 +76,25 @@ struct Avx512Lanes {
     return _mm512_add_epi32(sum, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
 #endif
   }
-  static void store_spikes(std::uint8_t* to, Mask fired) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(_mm512_maskz_set1_epi32(fired, 1)));
+  static bool store_whole(std::uint8_t* to, const float* from) {
+    const Float x = load(from);
+    const Int whole = round(x);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(whole));
+    const Mask equal = _mm512_cmp_ps_mask(_mm512_cvtepi32_ps(whole), x, _CMP_EQ_OQ);
+    return _mm512_mask_cmple_epu32_mask(equal, whole, _mm512_set1_epi32(127)) == 0xffff;
+  }
+  using Fired = Mask;
+  template <int steps>
+  static void store_spikes(std::uint8_t* to, const Fired* fired) {
+    int step = 0;
+#ifdef __AVX512BW__
+    for (; step + 4 <= steps; step += 4) {
+      const __mmask32 low = _mm512_kunpackw(fired[step + 1], fired[step]), high = _mm512_kunpackw(fired[step + 3], fired[step + 2]);
+      _mm512_storeu_si512(to + 16 * step, _mm512_maskz_mov_epi8(_mm512_kunpackd(high, low), _mm512_set1_epi8(1)));
+    }
+#endif
+    for (; step < steps; ++step)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16 * step), _mm512_cvtepi32_epi8(_mm512_maskz_set1_epi32(fired[step], 1)));
   }
 };
 

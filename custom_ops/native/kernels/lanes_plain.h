@@ -75,7 +75,18 @@ struct PlainLanes {
     for (int i = 0; i < 4; ++i) sum += static_cast<Int>(inputs >> (8 * i) & 0xff) * weights[i];
     return sum;
   }
-  static void store_spikes(std::uint8_t* to, Mask fired) { *to = static_cast<std::uint8_t>(fired & 1); }
+  // The next inputs as bytes; false where one is not a whole number in 0 ... 127.
+  static bool store_whole(std::uint8_t* to, const float* from) {
+    const Int whole = *from >= 0.0f && *from <= 127.0f ? static_cast<Int>(*from) : 128;
+    *to = static_cast<std::uint8_t>(whole);
+    return static_cast<Float>(whole) == *from && whole < 128;
+  }
+  // The spikes of neighbouring steps, 16 bytes apart.
+  using Fired = Mask;
+  template <int steps>
+  static void store_spikes(std::uint8_t* to, const Fired* fired) {
+    for (int step = 0; step < steps; ++step) to[16 * step] = static_cast<std::uint8_t>(fired[step] & 1);
+  }
 };
 
 }  // namespace

@@ -51,7 +51,6 @@ inline bool cuba_lif_step(const CubaLIFTile& tile, const X* x, float* s, std::si
   const auto u_keep = L::set(tile.parameters.u_keep);
   const auto v_keep = L::set(tile.parameters.v_keep);
   const auto threshold = L::set(tile.parameters.threshold);
-  const auto limit = L::set((1 << 23) - 1);
   const auto negative_limit = L::set(1 - (1 << 23));
   const auto keeps = [](auto state, auto keep) {
     if constexpr (small) {
@@ -67,8 +66,9 @@ inline bool cuba_lif_step(const CubaLIFTile& tile, const X* x, float* s, std::si
     const auto u = wrap24<L>(is_if ? a : L::add(keeps(L::load(tile.u + i), u_keep), a));
     const auto kept = is_if ? L::load(tile.v + i) : keeps(L::load(tile.v + i), v_keep);
     const auto charged = L::add(L::add(kept, u), L::load(tile.bias + i));
-    const auto v = L::min(L::max(charged, negative_limit), limit);
-    const auto fired = L::greater(v, threshold);
+    // A potential above the upper limit is above any threshold, too, and goes back to 0: only the lower limit is left to see.
+    const auto fired = L::greater(charged, threshold);
+    const auto v = L::max(charged, negative_limit);
     if constexpr (!is_if && L::decays_small_states) bits = L::with_bits_of(bits, u);
     L::store(s + i, L::one_where(fired));
     L::store(tile.u + i, u);

@@ -61,20 +61,29 @@ struct FloatTile {
 // Output neurons that a block's kernel works on at a time: neighbouring channels at one place.
 constexpr std::size_t block_lanes = 16;
 
-// A block of synapse and CUBA neurons at one place, over some time steps.
+// Inputs of a neuron that lie side by side, and their weights.
+struct BlockRun {
+  std::size_t x;            // where the first is, in bytes from what the tile's first place sees
+  std::size_t first_group;  // of its weights
+  std::size_t groups;       // of four inputs
+};
+
+// A block of synapse and CUBA neurons, at places in a row that see their inputs in the same way, over some time steps.
 struct BlockTile {
   CubaLIFParameters parameters;
-  const std::uint8_t* x;        // what the synapse sees at the first step: whole numbers, 0 ... 127
-  std::size_t x_stride;         // bytes from one step to the next
-  const std::int32_t* offsets;  // where each group of four inputs is, in bytes from x
-  std::size_t groups;
-  const std::int8_t* weights;   // halves of the weights, [groups, 16, 4]
-  std::size_t steps;
-  const std::int32_t* bias;     // bias << 6, [16]
-  std::int32_t* u;              // states, updated, [16]
+  bool small_sums;             // no sum of products reaches 2**17
+  const std::uint8_t* x;       // whole numbers, 0 ... 127
+  std::size_t x_step, x_place; // bytes from one step, and from one place, to the next
+  const BlockRun* runs;
+  std::size_t run_count;
+  const std::int8_t* weights;  // halves of the weights, [groups, 16, 4]
+  std::size_t steps, places;
+  const std::int32_t* bias;    // bias << 6, [16]
+  std::int32_t* u;             // states, updated, [16] at each place
   std::int32_t* v;
-  std::uint8_t* s;              // spikes, 16 bytes a step
-  std::size_t s_stride;
+  std::size_t state_place;     // numbers from one place to the next
+  std::uint8_t* s;             // spikes, [steps, 16] at each place
+  std::size_t s_place;
 };
 
 // The kernels of one instruction set.
@@ -84,6 +93,7 @@ struct Kernels {
   void (*cuba_lif_int)(const CubaLIFTile&);
   void (*float_neuron)(const FloatTile&);
   void (*cuba_block)(const BlockTile&);
+  bool (*whole_bytes)(const float* x, std::uint8_t* bytes, std::size_t count);
   bool fast_block;  // whether that one has vector instructions
 };
 
