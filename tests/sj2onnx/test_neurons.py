@@ -71,11 +71,11 @@ def mixed() -> nn.Module:
         neuron.KLIFNode(tau=2.0),
         layer.Linear(8, 8),
         neuron.KLIFNode(tau=3.0),
-        layer.Linear(8, 6),
+        layer.Linear(8, 8),
         neuron.KLIFNode(tau=2.0),
-        layer.LinearRecurrentContainer(neuron.IFNode(v_threshold=0.3), 6, 6),
-        layer.SynapseFilter(tau=3.0),
-        layer.Linear(6, 2),
+        layer.LinearRecurrentContainer(neuron.IFNode(v_threshold=0.3), 8, 8),
+        layer.SynapseFilter(tau=1.5),
+        layer.Linear(8, 2),
         Mine(),
     )
 
@@ -86,6 +86,7 @@ def make() -> tuple[nn.Module, torch.Tensor]:
     for module in net:
         if hasattr(module, "step_mode"):
             module.step_mode = "m"
+    for module in net.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0.6, 1.5)
     return net.eval(), torch.randn(20, 3, 5)
