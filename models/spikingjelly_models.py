@@ -166,7 +166,7 @@ _HEAD = """\
 
 Printed by `make models`: random weights, 4 time steps of random spikes, each layer fed the same input in SpikingJelly and in
 onnxruntime. Where they differ at all, a float convolution was added up in another order, and a sum fell on the other side of
-the threshold.
+the threshold. A file is its weights and a graph of some tens of kilobytes, which shows where a network was made narrow.
 
 | network | spiking layers | million weights | export, s | file beyond its weights | spikes | differ | worst layer |
 | --- | --: | --: | --: | --: | --: | --: | --: |"""

@@ -15,7 +15,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 import torch
 from onnx import helper
-from spikingjelly.activation_based import base, functional
+from spikingjelly.activation_based import base, functional, neuron
 from torch import nn
 
 from custom_ops import DOMAIN
@@ -161,6 +161,7 @@ class _Step(nn.Module):
         self.module = module
         self.unused: list[bool] = []
         self._function: Callable[..., Any] = base.to_functional_forward(module)
+        self._settings = {"static_inputs": module.static_inputs} if isinstance(module, neuron.FlexSN) else {}
 
     def state_names(self) -> tuple[str, ...]:
         """The states in the order of ``base.extract_memories``."""
@@ -183,7 +184,7 @@ class _Step(nn.Module):
     def forward(self, x: torch.Tensor, *given: Any) -> tuple[torch.Tensor, ...]:
         values = iter(given)
         states = tuple(None if idle else next(values) for idle in self.unused or [False] * len(given))
-        (y,), after = self._function((x,), states)
+        (y,), after = self._function((x,), states, **self._settings)
         return (y, *(state for state, idle in zip(after, self.unused or [False] * len(given), strict=True) if not idle))
 
 
