@@ -17,6 +17,7 @@ from torch import nn
 from custom_ops import DOMAIN
 from custom_ops.model_file import write_model
 from custom_ops.operators import OPSET
+from custom_ops.stream import STATES_KEY, StateInfo
 
 from .blocks import BlockContainer
 from .containers import unroll_containers
@@ -25,7 +26,7 @@ from .fixed_steps import fixed_steps
 from .integer_block import IntegerBlock
 from .passes import clean
 from .passes.spiking_outputs import expose_spikes
-from .stateful import NodeCall, State, carry_states, network_step_mode, node_calls, replace_neurons, states_entry
+from .stateful import NodeCall, carry_states, network_step_mode, node_calls, replace_neurons, states_entry
 from .torch_export import to_onnx_ir
 from .whole_sequence import see_all_steps
 
@@ -134,7 +135,7 @@ def _sampler(example: torch.Tensor, step_mode: str, steps: int | None) -> Callab
 
 
 def _traced(
-    net: nn.Module, sample: torch.Tensor, step_mode: str, steps: int | None, states: Sequence[State], opset: int
+    net: nn.Module, sample: torch.Tensor, step_mode: str, steps: int | None, states: Sequence[StateInfo], opset: int
 ) -> ir.Model:
     """``net`` as torch's exporter sees it, with T and N as symbols.
 
@@ -183,7 +184,7 @@ def _copy_input(graph: ir.Graph) -> None:
 
 
 def _describe(
-    model: ir.Model, layers: Sequence[ir.Node], calls: Mapping[str, NodeCall], step_mode: str, states: Sequence[State]
+    model: ir.Model, layers: Sequence[ir.Node], calls: Mapping[str, NodeCall], step_mode: str, states: Sequence[StateInfo]
 ) -> None:
     model.ir_version = _IR_VERSION
     model.producer_name, model.producer_version = "sj2onnx", _version("sj2lava")
@@ -200,7 +201,7 @@ def _describe(
     if step_mode == "m":
         model.metadata_props["sj2lava.time_axis"] = "0"
     if states:
-        model.metadata_props["sj2lava.states"] = states_entry(states)
+        model.metadata_props[STATES_KEY] = states_entry(states)
 
 
 def _path(node: ir.Node) -> str:

@@ -14,6 +14,7 @@ from torch import nn
 
 from custom_ops import OPERATORS
 from custom_ops.operators import OPSET, Form
+from custom_ops.stream import StateInfo
 
 from .emit import emit
 from .errors import ExportError
@@ -21,26 +22,7 @@ from .integer_block import IntegerBlock
 from .neurons import translation
 from .tracing import TracedModule, trace
 
-__all__ = ["Node", "NodeCall", "State", "carry_states", "network_step_mode", "node_calls", "replace_neurons", "states_entry"]
-
-
-@dataclass(frozen=True)
-class State:
-    """A state as an input and an output of the exported graph.
-
-    Args:
-        input: the input's name, ``<module path>.<state>``.
-        output: the output's name, ``<module path>.<state>.next``.
-        shape: of one sample; in the graph it is ``[N, *shape]``.
-        type: NumPy's name of its element type.
-        initial: what it is filled with before the first step.
-    """
-
-    input: str
-    output: str
-    shape: tuple[int, ...]
-    type: str
-    initial: float
+__all__ = ["Node", "NodeCall", "carry_states", "network_step_mode", "node_calls", "replace_neurons", "states_entry"]
 
 
 class NodeCall:
@@ -206,7 +188,7 @@ def node_calls(net: nn.Module) -> list[NodeCall]:
     return [call for call in found if isinstance(call, NodeCall)]
 
 
-def carry_states(net: nn.Module, sample: Callable[[int], torch.Tensor]) -> list[State]:
+def carry_states(net: nn.Module, sample: Callable[[int], torch.Tensor]) -> list[StateInfo]:
     """Let the forward pass of ``net`` take the states as a second argument, a list, and give the final ones behind its output.
 
     Args:
@@ -221,7 +203,7 @@ def carry_states(net: nn.Module, sample: Callable[[int], torch.Tensor]) -> list[
     """
     calls = node_calls(net)
     states = [
-        State(f"{call.path}.{name}", f"{call.path}.{name}.next", shape, str(dtype).removeprefix("torch."), float(initial))
+        StateInfo(f"{call.path}.{name}", f"{call.path}.{name}.next", shape, str(dtype).removeprefix("torch."), float(initial))
         for call, own in zip(calls, _features(net, calls, sample), strict=True)
         for name, shape, dtype, initial in zip(
             call.node.states,
@@ -246,7 +228,7 @@ def carry_states(net: nn.Module, sample: Callable[[int], torch.Tensor]) -> list[
     return states
 
 
-def states_entry(states: Sequence[State]) -> str:
+def states_entry(states: Sequence[StateInfo]) -> str:
     """The metadata that tell whoever runs the file which inputs are states, and what they start with."""
     return json.dumps([asdict(state) for state in states])
 
