@@ -114,8 +114,9 @@ class _Group:
     def numbers(self, name: str) -> Array:
         """Numbers that are whole in 32 bits, as NetX itself truncates them."""
         values = self.array(name)
-        if values.dtype.kind not in "iufb" or not (np.abs(values.astype(np.float64)) < 2**31).all():
-            raise ValueError(f"{name!r} holds something else than numbers of 32 bits")
+        with np.errstate(all="ignore"):  # what is not a number is refused here
+            if values.dtype.kind not in "iufb" or not (np.abs(values.astype(np.float64)) < 2**31).all():
+                raise ValueError(f"{name!r} holds something else than numbers of 32 bits")
         return values.astype(np.int32)
 
     def number(self, name: str) -> int:
