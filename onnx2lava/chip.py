@@ -40,7 +40,7 @@ class CoreEstimate:
 def estimate(block: Block) -> CoreEstimate:
     """The cores that ``block`` takes."""
     neurons = ceil(prod(block.shape) / NEURONS_PER_CORE)
-    weights = ceil(block.synapse.weight.size / SYNAPTIC_MEMORY)
+    weights = ceil(block.synapse.weights.size / SYNAPTIC_MEMORY)
     most = ceil(block.synapses / SYNAPTIC_MEMORY) if isinstance(block.synapse, Conv) else weights
     return CoreEstimate(max(neurons, weights), max(neurons, most), neurons > 1, weights > 1)
 

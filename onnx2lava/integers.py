@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 
 from .limits import BIAS_RANGE, UNITY_DECAY, WEIGHT_RANGE
-from .network import Array, Block, CubaNeuron, FloatNeuron
+from .network import Array, Block, CubaNeuron, Dense, FloatNeuron
 
 __all__ = ["integer_bias", "integer_block", "integer_threshold", "integer_weights", "weight_bits"]
 
@@ -35,6 +35,8 @@ def integer_block(block: Block, scale: float) -> Block:
         v_threshold=integer_threshold(block.neuron.v_threshold, scale),
     )
     synapse = replace(block.synapse, weight=integer_weights(block.synapse.weight, scale))
+    if isinstance(synapse, Dense) and synapse.recurrent is not None:
+        synapse = replace(synapse, recurrent=integer_weights(synapse.recurrent, scale))
     return replace(block, synapse=synapse, neuron=neuron, bias=None if block.bias is None else integer_bias(block.bias, scale))
 
 

@@ -175,6 +175,8 @@ class Layer:
         steps: what is applied to them, in order.
         neuron: what turns the result into spikes; None where the last step, a MaxPool of spikes, gives spikes itself.
         bias: of an integer neuron, added to its voltage at every step, one whole number per channel.
+        recurrent: ``[F, F]``, through which the new spikes of the step before are added to the result; None without feedback.
+        late: time steps that the spikes need to come in.
     """
 
     name: str
@@ -184,6 +186,8 @@ class Layer:
     steps: tuple[Step, ...]
     neuron: SpikingNeuron | FloatNeuron | CubaNeuron | None
     bias: Array | None = None
+    recurrent: Array | None = None
+    late: int = 0
 
     @property
     def shape(self) -> Shape:

@@ -54,6 +54,11 @@ class Conv:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
+    @property
+    def weights(self) -> Array:
+        """All of them, as they are."""
+        return self.weight
+
     def output_shape(self, input_shape: Shape) -> Shape:
         """``(C, H, W)`` of the sums for an input of the shape ``input_shape``."""
         if self.weight.ndim != 4 or self.weight.size == 0:
@@ -83,9 +88,17 @@ class Dense:
 
     Args:
         weight: ``[O, I]``.
+        recurrent: ``[O, O]``, through which the layer's own spikes of the time step before are added to the sums, to the first
+            index from the second; None in a layer without feedback.
     """
 
     weight: Array
+    recurrent: Array | None = None
+
+    @property
+    def weights(self) -> Array:
+        """All of them, ``[O, I]`` or, with feedback, ``[O, I + O]``."""
+        return self.weight if self.recurrent is None else np.hstack((self.weight, self.recurrent))
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """``(F,)`` of the sums for an input of the shape ``input_shape``."""
@@ -93,6 +106,11 @@ class Dense:
             raise NetworkError(f"a dense weight has the shape {self.weight.shape}, but needs [O, I]")
         if self.weight.shape[1] != prod(input_shape):
             raise NetworkError(f"a dense weight of the shape {self.weight.shape} cannot read spikes of the shape {input_shape}")
+        if self.recurrent is not None and self.recurrent.shape != (self.weight.shape[0],) * 2:
+            raise NetworkError(
+                f"a recurrent weight has the shape {self.recurrent.shape}, but {self.weight.shape[0]} neurons need one from each "
+                "to each"
+            )
         return (self.weight.shape[0],)
 
 
@@ -144,6 +162,7 @@ class Block:
         input_shape: ``(C, H, W)`` or ``(F,)`` of the spikes that come in.
         bias: added to the voltage at every step, ``[C]`` (one per channel) or ``[F]``; for Loihi a mantissa with exponent 6.
         sources: names of earlier blocks, or :data:`INPUT`; with several, their spikes are added before the synapse.
+        delay: time steps that the spikes take to the synapse; those that are on their way when the input ends are lost.
     """
 
     name: str
@@ -152,6 +171,7 @@ class Block:
     input_shape: Shape
     bias: Array | None = None
     sources: tuple[str, ...] = (INPUT,)
+    delay: int = 0
 
     @cached_property
     def shape(self) -> Shape:
@@ -173,7 +193,7 @@ class Block:
     def synapses(self) -> int:
         """Connections between neurons, those to zeros around the input included: synaptic operations per time step at most."""
         places = prod(self.shape[1:]) if isinstance(self.synapse, Conv) else 1
-        return places * int(self.synapse.weight.size)
+        return places * int(self.synapse.weights.size)
 
     @property
     def flattens(self) -> bool:
@@ -259,7 +279,9 @@ def _validate(network: Network) -> None:
         except NetworkError as error:
             raise NetworkError(f"In {where}: {error}.") from error
         _check_shape(shape, where)
-        _check_numbers(block.synapse.weight, f"the weight of {where}")
+        _check_numbers(block.synapse.weights, f"the weight of {where}")
+        if block.delay < 0:
+            raise NetworkError(f"In {where}: its spikes are {block.delay} steps late, which is below 0.")
         if block.bias is not None:
             if block.bias.shape != shape[:1]:
                 raise NetworkError(f"In {where}: the bias has the shape {block.bias.shape}, but needs {shape[:1]}.")

@@ -100,7 +100,7 @@ def layer_scales(network: Network) -> Mapping[str, float]:
 
 def _layer(before: Block, after: Block, scale: float, measured: tuple[int, int] | None) -> LayerQuantization:
     assert isinstance(before.neuron, FloatNeuron)
-    weight, integers = before.synapse.weight, after.synapse.weight
+    weight, integers = before.synapse.weights, after.synapse.weights
     mismatches, compared = measured or (None, 0)
     error = integers / np.float32(scale) - weight
     return LayerQuantization(

@@ -173,14 +173,15 @@ def _network(file: _Group, name: str) -> Network:
                 raise ConversionError(f"{name} has no input layer with a shape: write it again with save_netx.")
             synapse = _SYNAPSES[kind](layer)
             bias = layer.numbers("bias") if "bias" in layer else None
-            block = Block(f"layer/{index}", synapse, _neuron(layer.group("neuron"), name), shape, bias, (source,))
+            delay = _delay(layer, f"the layer {index} of {name}") if "delay" in layer else 0
+            block = Block(f"layer/{index}", synapse, _neuron(layer.group("neuron"), name), shape, bias, (source,), delay)
             blocks.append(block)
             try:
                 shape, source = block.shape, block.name
             except NetworkError as error:
                 raise NetworkError(f"In the layer {index} of {name}: {error}.") from error
         elif kind != "flatten":
-            raise ConversionError(f"{name} has a layer of the type {kind!r}, which NetX itself does not run: use conv or dense.")
+            raise ConversionError(f"{name} has a layer of the type {kind!r}, which NetX itself does not run: use conv, dense or dense_rec.")
     message_bits = file.attribute(MESSAGE_BITS, 0)
     if not 0 <= message_bits <= _MOST_MESSAGE_BITS:
         raise ValueError(f"its {MESSAGE_BITS} are {message_bits}")
@@ -203,7 +204,22 @@ def _dense(group: _Group) -> Synapse:
     return Dense(group.numbers("weight"))
 
 
-_SYNAPSES: dict[str, Callable[[_Group], Synapse]] = {"conv": _conv, "dense": _dense}
+def _recurrent(group: _Group) -> Synapse:
+    return Dense(group.numbers("weight"), group.numbers("weight_rec"))
+
+
+def _delay(group: _Group, where: str) -> int:
+    """The one number of steps that all spikes are late; NetX can read one for each synapse."""
+    delays = group.numbers("delay").reshape(-1)
+    if not delays.size or (delays != delays[0]).any():
+        raise ConversionError(
+            f"In {where}, spikes are {delays.min(initial=0)} to {delays.max(initial=0)} steps late, but only one delay for all "
+            "neurons of a layer is supported: use NetX itself to run it."
+        )
+    return int(delays[0])
+
+
+_SYNAPSES: dict[str, Callable[[_Group], Synapse]] = {"conv": _conv, "dense": _dense, "dense_rec": _recurrent}
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:

@@ -67,8 +67,8 @@ def network_notes(network: Network) -> list[str]:
     if any(estimate(block).neurons_exceed or estimate(block).weights_exceed for block in network.blocks):
         notes.append(f"* more than one neuro-core of Loihi 2: {NEURONS_PER_CORE:,} neurons, {SYNAPTIC_MEMORY:,} weights.")
     notes.append(
-        "delay: time steps after which a layer's spikes come in Lava. cores: an estimate from neurons and weights alone, with "
-        "kernels stored once … with each connection stored for itself."
+        "delay: time steps after which a layer's spikes come in Lava, + those that it is late by itself. cores: an estimate from "
+        "neurons and weights alone, with kernels stored once … with each connection stored for itself."
     )
     fewest, _ = estimate_all(network)
     if fewest > CORES_PER_CHIP:
@@ -165,12 +165,12 @@ def _features(value: onnx.ValueInfoProto) -> str:
 
 
 def _row(block: Block, scale: float | None, delay: int) -> list[str]:
-    weight, bias, neuron = block.synapse.weight, block.bias, block.neuron
+    weight, bias, neuron = block.synapse.weights, block.bias, block.neuron
     cores = estimate(block)
     quantised = isinstance(neuron, CubaNeuron)
     return [
         block.name,
-        "conv" if isinstance(block.synapse, Conv) else "flatten, dense" if block.flattens else "dense",
+        _type(block),
         _shape(block.shape),
         _kernel(block),
         f"{weight.size:,}{'*' if cores.weights_exceed else ''}",
@@ -183,13 +183,20 @@ def _row(block: Block, scale: float | None, delay: int) -> list[str]:
         f"{prod(block.shape):,}{'*' if cores.neurons_exceed else ''}",
         f"{block.synapses:,}",
         f"{weight.size // weight.shape[0]:,}",
-        str(delay),
+        f"{delay} + {block.delay}" if block.delay else str(delay),
         _range(cores.fewest, cores.most),
     ]
 
 
 def _range(low: float, high: float) -> str:
     return f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"
+
+
+def _type(block: Block) -> str:
+    if isinstance(block.synapse, Conv):
+        return "conv"
+    kind = "dense" if block.synapse.recurrent is None else "recurrent"
+    return f"flatten, {kind}" if block.flattens else kind
 
 
 def _kernel(block: Block) -> str:

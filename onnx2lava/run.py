@@ -4,7 +4,8 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from .errors import LavaRunError
 from .host import check_input
 from .lava_machine import require_netx
-from .network import Array
+from .network import Array, Dense, Network
 from .read_netx import load_netx
 
 __all__ = ["run_netx", "run_netx_layers"]
@@ -67,11 +68,14 @@ def _run_layers(path: str | os.PathLike[str], x: Array, first: int, progress: Ca
         except OSError as error:
             raise LavaRunError(f"Cannot write to {folder} ({error.strerror}): Lava's spikes need space there.") from error
         with _stopping(network):
-            for done in range(samples):
-                _run(network, steps)
-                if progress is not None:
-                    progress(done + 1, samples)
-            _run(network, layers)  # until the last spikes have passed all layers
+            done = 0
+            for stop, forgets in _stops(network, layout, steps, samples):
+                _run(network, stop - done)
+                for forget in forgets:
+                    forget()
+                if progress is not None and stop % steps == 0 and stop <= samples * steps:
+                    progress(stop // steps, samples)
+                done = stop
         delays = range(layers + 1 - len(records), layers + 1)
         return [_undelayed(np.load(record), delay, steps, samples) for record, delay in zip(records, delays, strict=True)]
 
@@ -98,6 +102,38 @@ def _attach(network: Any, spikes: Array, duration: int, first: int, folder: Path
         recorder = Recorder(records[-1], layer.out.shape)
         layer.out.connect(recorder.a_in)
     return records
+
+
+def _stops(network: Any, layout: Network, steps: int, samples: int) -> Iterator[tuple[int, Sequence[Callable[[], None]]]]:
+    """After how many steps to stop, and what to do there; the last stop is when all spikes have passed all layers.
+
+    The layers' resets are those of neurons. What is on its way in a synapse would reach the next sample: feedback, and spikes that
+    are late by themselves. Layer k, counted from 0, sees the step t of the sample n in the step n * T + t + k + 1.
+    """
+    stops: dict[int, list[Callable[[], None]]] = {steps * (sample + 1): [] for sample in range(samples)}
+    for index, (block, layer) in enumerate(zip(layout.blocks, network.layers, strict=True)):
+        if isinstance(block.synapse, Dense) and block.synapse.recurrent is not None:
+            late, forget = 1, partial(_clear_feedback, layer.synapse_rec)
+        elif block.delay:
+            late, forget = 0, partial(_clear_late_spikes, layer.synapse)
+        else:
+            continue
+        for sample in range(samples):
+            stops.setdefault(steps * sample + index + late, []).append(forget)
+    stops.setdefault(steps * samples + len(network.layers), [])
+    stops.pop(0, None)  # nothing is on its way yet
+    yield from sorted(stops.items())
+
+
+def _clear_feedback(synapse: Any) -> None:
+    synapse.a_buff.set(np.zeros(synapse.a_buff.shape, np.int32))
+
+
+def _clear_late_spikes(synapse: Any) -> None:
+    """All but the first column, which is due in the next step and still belongs to the sample before."""
+    waiting = np.array(synapse.a_buff.get(), np.int32)
+    waiting[:, 1:] = 0
+    synapse.a_buff.set(waiting)
 
 
 def _run(network: Any, steps: int) -> None:

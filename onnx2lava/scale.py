@@ -36,7 +36,7 @@ def candidates(block: Block) -> list[float]:
     that the threshold loses nothing in rounding.
     """
     assert isinstance(block.neuron, FloatNeuron)
-    weight = block.synapse.weight.reshape(-1)
+    weight = block.synapse.weights.reshape(-1)
     exact = _exact_scales(weight, block.bias, block.neuron.v_threshold)
     if exact and not block.neuron.v_decay:
         return exact[:1]
@@ -53,7 +53,7 @@ def expected_error(block: Block, scale: float) -> float:
     single weights are taken as independent.
     """
     assert isinstance(block.neuron, FloatNeuron)
-    weight = block.synapse.weight
+    weight = block.synapse.weights
     fan_in = weight.size // weight.shape[0]
     flat = weight.reshape(-1)
     flat = flat[:: -(-flat.size // _SAMPLE)].astype(np.float64)

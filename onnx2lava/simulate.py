@@ -1,11 +1,13 @@
 """The network in NumPy: slow, plain, in 64-bit integers or floats, sharing no line with any runtime it checks."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from custom_ops.reference import cuba_lif
 
-from .network import INPUT, Array, Block, Conv, FloatNeuron, Network
+from .network import INPUT, Array, Block, Conv, CubaNeuron, Dense, FloatNeuron, Network
 
 __all__ = ["simulate"]
 
@@ -22,28 +24,50 @@ def simulate(network: Network, x: Array) -> dict[str, npt.NDArray[np.float32]]:
     """
     spikes: dict[str, npt.NDArray[np.float32]] = {INPUT: np.asarray(x, np.float32)}
     for block in network.blocks:
-        incoming = sum(spikes[source].astype(np.int64) for source in block.sources)
-        spikes[block.name] = _spikes(block, np.asarray(incoming))
+        incoming = np.asarray(sum(spikes[source].astype(np.int64) for source in block.sources))
+        if block.delay:
+            incoming = np.concatenate((np.zeros_like(incoming[: block.delay]), incoming[: -block.delay]))
+        spikes[block.name] = _spikes(block, incoming)
     del spikes[INPUT]
     return spikes
 
 
 def _spikes(block: Block, x: Array) -> npt.NDArray[np.float32]:
-    bias = None if block.bias is None else block.bias.reshape(-1, *[1] * (len(block.shape) - 1))
-    if isinstance(block.neuron, FloatNeuron):
-        return _float_neuron(_sums(block, x.astype(np.float64)), block.neuron, 0 if bias is None else bias)
-    neuron = block.cuba
-    return cuba_lif(_sums(block, x).astype(np.int32), neuron.i_decay, neuron.v_decay, neuron.v_threshold, bias=bias).s
-
-
-def _float_neuron(sums: Array, neuron: FloatNeuron, bias: Array | int) -> npt.NDArray[np.float32]:
+    bias = np.zeros(1, np.int32) if block.bias is None else block.bias.reshape(-1, *[1] * (len(block.shape) - 1))
+    sums = _sums(block, x.astype(np.float64) if isinstance(block.neuron, FloatNeuron) else x)
+    recurrent = block.synapse.recurrent if isinstance(block.synapse, Dense) else None
+    fires = _float_neuron(block.neuron, bias) if isinstance(block.neuron, FloatNeuron) else _integer_neuron(block.cuba, bias)
     spikes = np.empty(sums.shape, np.float32)
-    v = np.zeros(sums.shape[1:])
     for t, a in enumerate(sums):
-        v = v * (1 - neuron.v_decay) + a + bias
-        spikes[t] = v >= neuron.v_threshold
-        v[spikes[t] == 1] = 0
+        if recurrent is not None and t:
+            a = a + spikes[t - 1].astype(sums.dtype) @ recurrent.astype(sums.dtype).T
+        spikes[t] = fires(a)
     return spikes
+
+
+def _integer_neuron(neuron: CubaNeuron, bias: Array) -> Callable[[Array], Array]:
+    """Takes the sums of one step after the other, and gives the spikes."""
+    u = v = None
+
+    def fires(a: Array) -> Array:
+        nonlocal u, v
+        s, u, v, *_ = cuba_lif(a[None].astype(np.int32), neuron.i_decay, neuron.v_decay, neuron.v_threshold, bias, u, v)
+        return s[0]
+
+    return fires
+
+
+def _float_neuron(neuron: FloatNeuron, bias: Array) -> Callable[[Array], Array]:
+    v: Array | float = 0.0
+
+    def fires(a: Array) -> Array:
+        nonlocal v
+        v = v * (1 - neuron.v_decay) + a + bias
+        s: Array = v >= neuron.v_threshold
+        v = np.where(s, 0.0, v)
+        return s
+
+    return fires
 
 
 def _sums(block: Block, x: Array) -> Array:

@@ -26,7 +26,7 @@ from custom_ops.trace import Trace
 from .errors import ConversionError
 from .host import check_input, classes, decode, encode
 from .lava_machine import require_netx, require_slayer
-from .limits import is_integer
+from .limits import findings, is_integer
 from .load import InputKind, load
 from .network import Array, Network
 from .quantize import quantize
@@ -161,6 +161,10 @@ def verify(
     for name, run in chosen.items():
         if against is None and name == "numpy" and operations > _NUMPY_LIMIT:
             left_out[name] = f"its {operations:.1e} synaptic operations would take minutes; ask for it by name"
+            continue
+        unfit = [str(finding) for finding in findings(network) if finding.target == name == "slayer"]
+        if against is None and unfit:
+            left_out[name] = unfit[0]
             continue
         start = time.perf_counter()
         try:

@@ -117,9 +117,11 @@ def _prepared(net: nn.Module, stateful: bool) -> tuple[nn.Module, str]:
     ready = copy.deepcopy(net, shared).cpu()
     if isinstance(ready, BlockContainer | MemoryModule):
         ready = nn.Sequential(ready)
+    # What runs inside of another stateful module is traced with it, as it is.
+    inside = {id(part) for module in ready.modules() if isinstance(module, MemoryModule) for part in module.modules()}
     for module in list(ready.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, BlockContainer):
+            if isinstance(child, BlockContainer) and id(child) not in inside:
                 setattr(module, name, IntegerBlock(child))
     ready.eval()
     functional.reset_net(ready)

@@ -52,7 +52,7 @@ def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *, input: Inpu
         NetworkError: the layers contradict each other.
     """
     proto, graph_model = _opened(model)
-    found = read(graph_model.graph, proto.ByteSize(), images=input == "images", counts=input == "counts")
+    found = read(graph_model, proto.ByteSize(), images=input == "images", counts=input == "counts")
     encoder = readout = None
     if found.encoded is not None:
         encoder = extracted(proto, found.image, found.encoded, found.image_shape, found.input_shape)
@@ -79,7 +79,7 @@ def load_part(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Part:
         ModelFileError, ConversionError: as :func:`load`.
     """
     proto, graph_model = _opened(model)
-    return read_part(graph_model.graph, proto.ByteSize())
+    return read_part(graph_model, proto.ByteSize())
 
 
 def _opened(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, ir.Model]:

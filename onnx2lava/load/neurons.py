@@ -53,5 +53,6 @@ NEURONS: Mapping[str, Callable[[ir.Node], CubaNeuron | SpikingNeuron]] = {
     "CubaLIF": _cuba,
     "IF": _integrate_and_fire,
     "LIF": _leaky,
+    "RecurrentCubaLIF": _cuba,
 }
 """A new neuron is a line here; its equations belong to ``custom_ops/operators``."""

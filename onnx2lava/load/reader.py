@@ -11,7 +11,7 @@ its target was computed, shows by its numbers what it does. Node names are never
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -22,14 +22,17 @@ from custom_ops.operators import DOMAIN
 
 from ..errors import ConversionError
 from ..layers import Convolution, Layer, Linear, MaxPool, SpikingNeuron, Step
-from ..network import INPUT, Array, CubaNeuron, Shape
+from ..network import INPUT, Array, CubaNeuron, FloatNeuron, Shape
 from .arrangement import ARRANGEMENTS
 from .constants import FOLDABLE, fold
+from .delays import DELAYS
 from .neurons import NEURONS
 from .pooling import POOLING
+from .recurrence import read_recurrence
 from .signal import (
     SAMPLES,
     STEPS,
+    Filled,
     Inputs,
     Signal,
     SignalOperator,
@@ -48,7 +51,8 @@ __all__ = ["Found", "Part", "read", "read_part"]
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _ROOM_FACTOR, _ROOM = 32, 2**26  # bytes of computed weights for each byte of the file, and for any file
 _IMAGES = "images"
-_OPERATORS: Mapping[str, SignalOperator] = {**ARRANGEMENTS, **SYNAPSES, **POOLING}
+_BIASED = ("CubaLIF", "RecurrentCubaLIF")
+_OPERATORS: Mapping[str, SignalOperator] = {**ARRANGEMENTS, **DELAYS, **SYNAPSES, **POOLING}
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,11 @@ class Part:
     neuron: CubaNeuron | SpikingNeuron | None
 
 
-def read(graph: ir.Graph, size: int, *, images: bool = False, counts: bool = False) -> Found:
-    """The layers of ``graph``.
+def read(model: ir.Model, size: int, *, images: bool = False, counts: bool = False) -> Found:
+    """The layers of the graph of ``model``.
 
     Args:
-        graph: of the model.
+        model: with the functions that the graph calls.
         size: of its file in bytes.
         images: whether what comes in has yet to be turned into spikes, by the first spiking layer.
         counts: whether counts of events come in.
@@ -101,23 +105,24 @@ def read(graph: ir.Graph, size: int, *, images: bool = False, counts: bool = Fal
     Raises:
         ConversionError, ModelFileError: see ``load``.
     """
-    return _Reader(graph, _ROOM_FACTOR * size + _ROOM, images, counts).found()
+    return _Reader(model, _ROOM_FACTOR * size + _ROOM, images, counts).found()
 
 
-def read_part(graph: ir.Graph, size: int) -> Part:
-    """The synapse or neuron that ``graph`` is. What its numbers mean is up to whoever feeds it: real values, not only spikes.
+def read_part(model: ir.Model, size: int) -> Part:
+    """The synapse or neuron that the graph of ``model`` is. What its numbers mean is up to whoever feeds it: real values, not only spikes.
 
     Raises:
         ConversionError, ModelFileError: see ``load``.
     """
-    return _Reader(graph, _ROOM_FACTOR * size + _ROOM, False, False).part()
+    return _Reader(model, _ROOM_FACTOR * size + _ROOM, False, False).part()
 
 
 class _Reader:
     """One walk through a graph."""
 
-    def __init__(self, graph: ir.Graph, room: int, images: bool, counts: bool) -> None:
-        self._graph = graph
+    def __init__(self, model: ir.Model, room: int, images: bool, counts: bool) -> None:
+        self._graph = model.graph
+        self._functions = {(function.domain, function.name): function for function in model.functions.values()}
         self._room = room
         self._counts = counts
         self._values: dict[ir.Value, Value] = {}
@@ -205,6 +210,10 @@ class _Reader:
         inputs = [None if value is None else self._value(value) for value in node.inputs]
         if any(isinstance(value, Signal) for value in inputs):
             result: Value = self._apply(node, inputs)
+        elif node.domain in _STANDARD_DOMAINS and node.op_type == "ConstantOfShape" and isinstance(inputs[0], np.ndarray):
+            result = Filled.by(node, inputs[0])
+        elif any(isinstance(value, Filled) for value in inputs):
+            result = inputs[0] if node.op_type in ("Cast", "Identity") else f"{described(node)} changes what is one number only"
         elif node.domain in _STANDARD_DOMAINS and node.op_type in FOLDABLE:
             result = fold(node, inputs)
             if isinstance(result, np.ndarray):
@@ -230,6 +239,9 @@ class _Reader:
         """A node that reads a signal."""
         if node.domain == DOMAIN and node.op_type in NEURONS:
             return self._neuron(node, inputs)
+        function = self._functions.get((node.domain, node.op_type))
+        if function is not None:
+            return self._recurrent(node, function, inputs)
         first = inputs[0] if inputs else None
         if node.op_type == "Shape" and node.domain in _STANDARD_DOMAINS and isinstance(first, Signal):
             return _shape(node, first)
@@ -249,25 +261,57 @@ class _Reader:
                 node, f"its input is [{listed(signal.dims)}], not [T, N, {listed(signal.features)}]", "export it time first"
             )
         neuron = NEURONS[node.op_type](node)
-        bias = None
-        if len(inputs) > 1 and node.op_type == "CubaLIF" and inputs[1] is not None:
-            bias = _per_channel(node, constant(node, [inputs[1]], 0), signal.features)
-        if any(value is not None for value in inputs[2 if node.op_type == "CubaLIF" else 1 :]):
+        recurrent = bias = None
+        rest = list(inputs[1:])
+        if node.op_type == "RecurrentCubaLIF":
+            recurrent = _feedback(node, constant(node, rest[:1], 0), signal.features)
+            rest = rest[1:]
+        if node.op_type in _BIASED and rest and rest[0] is not None:
+            bias = _per_channel(node, constant(node, rest, 0), signal.features)
+        if any(value is not None for value in rest[int(node.op_type in _BIASED) :]):
             raise refusal(node, "it starts from given states", "export the network without states")
         if signal.source == _IMAGES:
             return self._encode(node, signal)
         for step in signal.steps:
             if isinstance(step, Convolution | Linear):
                 self._take_room(node, step.weight)
+        return self._add(node, self._layer(node, signal, neuron, bias, recurrent), signal)
+
+    def _recurrent(self, node: ir.Node, function: ir.Function, inputs: Inputs) -> Signal:
+        """A function: a layer whose spikes come back, if it is any layer for Loihi."""
+        signal = signal_at(node, inputs, 0)
+        if signal.dims != (*self._steps_and_samples, *signal.features):
+            raise refusal(
+                node, f"its input is [{listed(signal.dims)}], not [T, N, {listed(signal.features)}]", "export it time first"
+            )
+        found = read_recurrence(node, function, signal.features, inputs)
+        if signal.source == _IMAGES:
+            return replace(self._encode(node, signal), dims=(*self._steps_and_samples, *found.shape), features=found.shape)
+        self._take_room(node, found.weight)
+        self._take_room(node, found.recurrent)
+        steps = (*signal.steps, Linear(found.weight, found.bias))
+        layer = self._layer(node, replace(signal, steps=steps), found.neuron, recurrent=found.recurrent)
         return self._add(
-            node, Layer(self._name(node), described(node), signal.source, signal.source_shape, signal.steps, neuron, bias), signal
+            node, layer, replace(signal, dims=(*self._steps_and_samples, *found.shape), features=found.shape)
+        )
+
+    def _layer(
+        self,
+        node: ir.Node,
+        signal: Signal,
+        neuron: SpikingNeuron | FloatNeuron | CubaNeuron | None,
+        bias: Array | None = None,
+        recurrent: Array | None = None,
+    ) -> Layer:
+        name = self._name(node)
+        return Layer(
+            name, described(node), signal.source, signal.source_shape, signal.steps, neuron, bias, recurrent, signal.late
         )
 
     def _max_pool(self, node: ir.Node, signal: Signal) -> Signal:
         if signal.source == INPUT and self._counts:
             raise refusal(node, "it pools counts, of which only spikes have an OR", "put a synapse and a neuron before it")
-        layer = Layer(self._name(node), described(node), signal.source, signal.source_shape, signal.steps, None)
-        return self._add(node, layer, signal)
+        return self._add(node, self._layer(node, signal, None), signal)
 
     def _encode(self, node: ir.Node, signal: Signal) -> Signal:
         if self._encoded is not None:
@@ -295,6 +339,13 @@ def _shape(node: ir.Node, signal: Signal) -> Array:
         raise refusal(node, "its dimensions do not fit 64 bits", "export it again")
     dims = np.array(signal.dims, np.int64)
     return dims[slice(get_int(node, "start", 0), get_int(node, "end", len(dims)))]
+
+
+def _feedback(node: ir.Node, weight: Array, features: Shape) -> Array:
+    """``[F, F]``, to the first axis from the second."""
+    if weight.ndim != 2 or weight.shape != features * 2:
+        raise refusal(node, f"its feedback has the shape {weight.shape} for {listed(features)} neurons", "export it again")
+    return weight.T
 
 
 def _per_channel(node: ir.Node, bias: Array, features: Shape) -> Array:

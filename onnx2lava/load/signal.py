@@ -46,6 +46,7 @@ class Signal:
         features: the shape of one sample at one time step, ``(C, H, W)`` or ``(F,)``.
         source_shape: the features of the spikes themselves.
         steps: what was applied to them, in order; empty while they are spikes.
+        late: how many time steps of zeros stand before them.
     """
 
     source: str
@@ -53,9 +54,29 @@ class Signal:
     features: Shape
     source_shape: Shape
     steps: tuple[Step, ...] = ()
+    late: int = 0
 
 
-Value: TypeAlias = Array | Signal | str
+@dataclass(frozen=True)
+class Filled:
+    """A constant of one number, as large as time and batch make it: zeros before delayed spikes, a state to start from.
+
+    Args:
+        dims: its shape, with the stand-ins for T and N.
+        value: the number.
+    """
+
+    dims: tuple[int, ...]
+    value: float
+
+    @classmethod
+    def by(cls, node: ir.Node, shape: Array) -> "Filled":
+        """What the node, a ConstantOfShape, gives for ``shape``."""
+        tensor = node.attributes["value"].as_tensor().numpy() if "value" in node.attributes else np.zeros(1)
+        return cls(tuple(int(dim) for dim in shape.reshape(-1)), float(tensor.reshape(-1)[0]))
+
+
+Value: TypeAlias = Array | Signal | Filled | str
 """A string says why a value is neither constant nor signal."""
 Inputs: TypeAlias = Sequence[Value | None]
 SignalOperator: TypeAlias = Callable[[ir.Node, Inputs], Signal]
@@ -98,7 +119,11 @@ def constant(node: ir.Node, inputs: Inputs, index: int) -> Array:
         if value.dtype.kind not in "iuf":
             raise refusal(node, f"its input {index} is of the type {value.dtype}, not numbers", "store it as float32")
         return value
-    reason = value if isinstance(value, str) else "it is made of spikes" if isinstance(value, Signal) else "it is missing"
+    if isinstance(value, str):
+        reason = value
+    else:
+        kinds = {Signal: "it is made of spikes", Filled: "its size depends on T or N"}
+        reason = kinds.get(type(value), "it is missing")
     raise refusal(node, f"its input {index} is not a constant: {reason}", "store weights and shapes in the file")
 
 

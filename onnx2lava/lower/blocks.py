@@ -23,14 +23,17 @@ def _block(layer: Layer) -> Block:
     weight, bias = step.weight, step.bias
     if bias is not None and not bias.any():
         bias = None
+    recurrent = layer.recurrent
     if isinstance(layer.neuron, CubaNeuron):
         weight, bias = _integer_layer(layer, weight, bias)
-    return Block(layer.name, _synapse(step, weight), layer.neuron, layer.input_shape, bias, (layer.source,))
+        recurrent = None if recurrent is None else _integers(layer, "weights", recurrent)
+    synapse = _synapse(step, weight, recurrent)
+    return Block(layer.name, synapse, layer.neuron, layer.input_shape, bias, (layer.source,), layer.late)
 
 
-def _synapse(step: Convolution | Linear, weight: Array) -> Synapse:
+def _synapse(step: Convolution | Linear, weight: Array, recurrent: Array | None) -> Synapse:
     if isinstance(step, Linear):
-        return Dense(weight)
+        return Dense(weight, recurrent)
     assert step.pads[:2] == step.pads[2:]
     return Conv(weight, step.stride, (step.pads[0], step.pads[1]), step.dilation, step.groups)
 

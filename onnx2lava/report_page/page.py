@@ -121,7 +121,7 @@ def _layer(result: Verification, check: LayerCheck, folder: Path) -> _Layer:
     pictures.append(_picture(folder / f"{stem}.rates", "rate over time", description, partial(rates_over_time, profiles)))
     scaled = _scaled_weights(result, check.name)
     caption = "weights on the grid of even numbers" + ("" if scaled is None else ", and before rounding")
-    draw = partial(weight_histogram, block.synapse.weight, scaled)
+    draw = partial(weight_histogram, block.synapse.weights, scaled)
     pictures.append(_picture(folder / f"{stem}.weights", caption, f"Histogram of the weights of {check.name}.", draw))
     return _Layer(check, f"layer-{stem}", " × ".join(map(str, block.shape)), window, disagreement, pictures)
 
@@ -150,7 +150,7 @@ def _scaled_weights(result: Verification, name: str) -> Array | None:
     block = next((block for block in result.given.blocks if block.name == name), None)
     if scale is None or block is None or not isinstance(block.neuron, FloatNeuron):
         return None
-    return block.synapse.weight * np.float32(scale)
+    return block.synapse.weights * np.float32(scale)
 
 
 def _steps_and_samples(result: Verification) -> tuple[int, int]:

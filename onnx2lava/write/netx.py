@@ -14,7 +14,7 @@ from custom_ops.atomic_write import replacing
 from custom_ops.errors import ModelFileError
 
 from ..limits import INT8_MAX, require_netx
-from ..network import Block, Conv, Network
+from ..network import Block, Conv, Dense, Network
 
 __all__ = ["MESSAGE_BITS", "save_netx"]
 
@@ -106,13 +106,20 @@ def _with_few_groups(synapse: Conv) -> Conv:
 
 
 def _dense(block: Block) -> _Layer:
-    return {
-        "type": _type("dense"),
+    assert isinstance(block.synapse, Dense)
+    recurrent = block.synapse.recurrent
+    layer: dict[str, Any] = {
+        "type": _type("dense" if recurrent is None else "dense_rec"),
         "shape": _integers(block.shape),
         "inFeatures": np.int64(block.synapse.weight.shape[1]),
         "outFeatures": np.int64(block.synapse.weight.shape[0]),
         **_weight_bias_neuron(block),
     }
+    if recurrent is not None:
+        layer["weight_rec"] = recurrent.astype(np.float32)
+    if block.delay:
+        layer["delay"] = np.int64(block.delay)
+    return layer
 
 
 def _weight_bias_neuron(block: Block) -> _Layer:

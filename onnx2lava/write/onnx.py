@@ -7,16 +7,18 @@ import onnx
 import onnx.checker
 from onnx import TensorProto, helper, numpy_helper
 
-from custom_ops.operators import CUBA_LIF, DOMAIN, OPERATORS, OPSET, VERSION, Form
+from custom_ops.operators import CUBA_LIF, DOMAIN, OPERATORS, OPSET, RECURRENT_CUBA_LIF, VERSION, Form
 
 from ..errors import ConversionError
 from ..limits import require_integers
-from ..network import INPUT, OUTPUT, Block, Conv, FloatNeuron, Network, Shape
+from ..network import INPUT, OUTPUT, Array, Block, Conv, Dense, FloatNeuron, Network, Shape
+from .recurrent_lif import RECURRENT_LIF, recurrent_lif
 
 __all__ = ["to_onnx"]
 
 _IR_VERSION = 10  # the newest that onnxruntime 1.20 reads
-_STEPS_AND_SAMPLES = "shared/steps_and_samples"
+_STEPS, _SAMPLES, _STEPS_AND_SAMPLES = "shared/steps", "shared/samples", "shared/steps_and_samples"
+_FIRST_STEP = "shared/first_step"
 _TWO = "shared/two"
 _NO_BIAS = "shared/no_bias"
 
@@ -76,6 +78,9 @@ class _GraphBuilder:
         self.initializers: dict[str, onnx.TensorProto] = {}
         if not all(isinstance(block.neuron, FloatNeuron) for block in network.blocks):
             self.constant(_TWO, np.float32(2))
+        if any(block.delay for block in network.blocks):
+            self.node("Shape", [INPUT], _STEPS, _STEPS, start=0, end=1)
+            self.node("Shape", [INPUT], _SAMPLES, _SAMPLES, start=1, end=2)
         if any(isinstance(block.synapse, Conv) for block in network.blocks):
             self.node("Shape", [INPUT], _STEPS_AND_SAMPLES, _STEPS_AND_SAMPLES, start=0, end=2)
 
@@ -91,25 +96,34 @@ class _GraphBuilder:
     def functions(self) -> list[onnx.FunctionProto]:
         """The function bodies of the neurons in use."""
         used = sorted({node.op_type for node in self.nodes if node.domain == DOMAIN})
-        return [OPERATORS[name].function(self.form if name == CUBA_LIF.name else None) for name in used]
+        integer = (CUBA_LIF.name, RECURRENT_CUBA_LIF.name)
+        return [
+            recurrent_lif() if name == RECURRENT_LIF else OPERATORS[name].function(self.form if name in integer else None)
+            for name in used
+        ]
 
     def add_block(self, block: Block, spikes: str) -> str:
         """The block's nodes; gives the name of its spikes, which is the block's own."""
+        if block.delay:
+            spikes = self._delayed(block, spikes)
         weight = self._weight(block)
         sums = self._conv(block, spikes, weight) if isinstance(block.synapse, Conv) else self._dense(block, spikes, weight)
         if isinstance(block.neuron, FloatNeuron):
             return self._float_neuron(block, block.neuron, sums)
-        inputs = [sums]
+        operator, inputs = CUBA_LIF, [sums]
+        if (recurrent := self._recurrent_weight(block)) is not None:
+            operator = RECURRENT_CUBA_LIF
+            inputs.append(recurrent)
         if block.bias is not None:
             inputs.append(self._bias(block, np.int32))
         elif self.form.bias:
             inputs.append(self.constant(_NO_BIAS, np.zeros(1, np.int32)))
         neuron = block.cuba
         return self.node(
-            CUBA_LIF.name,
+            operator.name,
             inputs,
             block.name,
-            f"{block.name}/{CUBA_LIF.name}",
+            f"{block.name}/{operator.name}",
             DOMAIN,
             i_decay=neuron.i_decay,
             v_decay=neuron.v_decay,
@@ -119,6 +133,11 @@ class _GraphBuilder:
     def _float_neuron(self, block: Block, neuron: FloatNeuron, sums: str) -> str:
         if block.bias is not None:
             sums = self.node("Add", [sums, self._bias(block, np.float32)], f"{block.name}/biased_sums", f"{block.name}/Add")
+        if (recurrent := self._recurrent_weight(block)) is not None:
+            keep = self.constant(f"{block.name}.keep", np.float32(1 - neuron.v_decay))
+            threshold = self.constant(f"{block.name}.v_threshold", np.float32(neuron.v_threshold))
+            name = f"{block.name}/{RECURRENT_LIF}"
+            return self.node(RECURRENT_LIF, [sums, recurrent, keep, threshold], block.name, name, DOMAIN)
         leak: dict[str, Any] = {"decay": neuron.v_decay, "decay_input": 0} if neuron.v_decay else {}
         op_type = "LIF" if leak else "IF"
         name = f"{block.name}/{op_type}"
@@ -131,13 +150,31 @@ class _GraphBuilder:
 
     def _weight(self, block: Block) -> str:
         weight = block.synapse.weight
-        if not isinstance(block.synapse, Conv):
-            weight = np.ascontiguousarray(weight.T)  # MatMul wants [I, O]
+        # MatMul wants [I, O]
+        return self._stored(block, "weight", weight if isinstance(block.synapse, Conv) else np.ascontiguousarray(weight.T))
+
+    def _recurrent_weight(self, block: Block) -> str | None:
+        recurrent = block.synapse.recurrent if isinstance(block.synapse, Dense) else None
+        return None if recurrent is None else self._stored(block, "recurrent_weight", np.ascontiguousarray(recurrent.T))
+
+    def _stored(self, block: Block, what: str, weight: Array) -> str:
+        name = block.name
         if isinstance(block.neuron, FloatNeuron):
-            return self.constant(f"{block.name}.weight", weight.astype(np.float32))
-        stored = self.constant(f"{block.name}.weight", (weight // 2).astype(np.int8))
-        real = self.node("Cast", [stored], f"{block.name}/weight_halves", f"{block.name}/Cast", to=TensorProto.FLOAT)
-        return self.node("Mul", [real, _TWO], f"{block.name}/weight", f"{block.name}/Mul")
+            return self.constant(f"{name}.{what}", weight.astype(np.float32))
+        stored = self.constant(f"{name}.{what}", (weight // 2).astype(np.int8))
+        real = self.node("Cast", [stored], f"{name}/{what}_halves", f"{name}/{what}/Cast", to=TensorProto.FLOAT)
+        return self.node("Mul", [real, _TWO], f"{name}/{what}", f"{name}/{what}/Mul")
+
+    def _delayed(self, block: Block, spikes: str) -> str:
+        """Steps of zeros before the spikes, and as many of the last ones cut off."""
+        name = block.name
+        features = self.constant(f"{name}/late_features", np.array(block.input_shape, np.int64))
+        steps = self.constant(f"{name}/late_steps", np.array([block.delay], np.int64))
+        before = self.node("Concat", [steps, _SAMPLES, features], f"{name}/late_shape", f"{name}/LateShape", axis=0)
+        zeros = self.node("ConstantOfShape", [before], f"{name}/late_zeros", f"{name}/LateZeros")
+        longer = self.node("Concat", [zeros, spikes], f"{name}/late_and_more", f"{name}/Delay", axis=0)
+        start = self.constant(_FIRST_STEP, np.zeros(1, np.int64))
+        return self.node("Slice", [longer, start, _STEPS, start], f"{name}/late", f"{name}/Cut")
 
     def _conv(self, block: Block, spikes: str, weight: str) -> str:
         synapse = block.synapse

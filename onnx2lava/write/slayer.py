@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from ..lava_machine import require_slayer
-from ..limits import require_integers
-from ..network import Block, Conv, Network
+from ..limits import require_slayer_exact
+from ..network import Array, Block, Conv, Network
 
 if TYPE_CHECKING:
     import torch
@@ -24,17 +24,21 @@ def to_slayer(network: Network) -> "torch.nn.Sequential":
     Args:
         network: Loihi integers, a chain of blocks.
 
+    Spikes that come in late pass a ``slayer.axon.Delay`` before the block, of which ``export_hdf5`` knows nothing.
+
     Raises:
         ConversionError: the network is not a chain.
-        LimitError: its integers do not fit Loihi's ranges.
+        LimitError: its integers do not fit Loihi's ranges, or slayer would run it wrongly.
         RuntimeUnavailableError: lava-dl is not installed.
     """
-    require_integers(network)
+    require_slayer_exact(network)
     slayer = require_slayer()
     import torch
 
     modules: list[torch.nn.Module] = []
     for block in network.chain():
+        if block.delay:
+            modules.append(_delay(slayer, block))
         if block.flattens:
             modules.append(slayer.block.cuba.Flatten())
         modules.append(_block(slayer, block))
@@ -67,11 +71,15 @@ def _block(slayer: Any, block: Block) -> Any:
             groups=synapse.groups,
             delay_shift=False,
         )
-    else:
+        _fill(module.synapse, synapse.weight)
+    elif synapse.recurrent is None:
         module = slayer.block.cuba.Dense(parameters, synapse.weight.shape[1], synapse.weight.shape[0], delay_shift=False)
-    weight = torch.from_numpy(synapse.weight).to(torch.float32) / SCALE
-    with torch.no_grad():
-        module.synapse.weight.copy_(weight.reshape(module.synapse.weight.shape))
+        _fill(module.synapse, synapse.weight)
+    else:
+        module = slayer.block.cuba.Recurrent(parameters, synapse.weight.shape[1], synapse.weight.shape[0], delay_shift=False)
+        _fill(module.input_synapse, synapse.weight)
+        _fill(module.recurrent_synapse, synapse.recurrent)
+        module.register_forward_pre_hook(_from_rest)
     if block.bias is not None:
         # slayer's bias is the negative mean of a batch norm, which would be rounded to even 8-bit numbers like a weight.
         module.neuron.norm.running_mean = -torch.from_numpy(block.bias).to(torch.float32) / SCALE
@@ -82,6 +90,29 @@ def _block(slayer: Any, block: Block) -> Any:
     # The shapes are known; slayer itself finds them in a first forward pass, which `export_hdf5` would need otherwise.
     module.neuron.shape = torch.Size(block.shape)
     return module
+
+
+def _fill(synapse: Any, weight: Array) -> None:
+    import torch
+
+    with torch.no_grad():
+        synapse.weight.copy_(torch.from_numpy(weight).to(torch.float32).reshape(synapse.weight.shape) / SCALE)
+
+
+def _delay(slayer: Any, block: Block) -> Any:
+    import torch
+
+    module = slayer.axon.Delay()
+    module.delay = torch.nn.Parameter(torch.full(block.input_shape[:1], float(block.delay)), requires_grad=False)
+    module.init = True  # or the first forward pass draws delays at random
+    return module
+
+
+def _from_rest(module: "torch.nn.Module", inputs: Any) -> None:
+    """slayer's recurrent blocks go on from the states of the last sequence, unlike all other blocks."""
+    neuron: Any = module.neuron
+    neuron.current_state = neuron.current_state.new_zeros(1)
+    neuron.voltage_state = neuron.voltage_state.new_zeros(1)
 
 
 def _unrounded(mean: "torch.Tensor", descale: bool = False) -> "torch.Tensor":

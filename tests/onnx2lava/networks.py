@@ -1,6 +1,6 @@
 """Random integer networks to test with, and how to compare two."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,15 +18,18 @@ def weights(rng: np.random.Generator, *shape: int) -> Array:
     return 2 * rng.integers(-128, 128, shape, dtype=np.int32)
 
 
-def build(input_shape: Shape, layers: Sequence[tuple[Synapse, CubaNeuron, bool]], seed: int = 0) -> Network:
-    """A chain of layers; the third entry of each says whether it has a bias."""
+def build(
+    input_shape: Shape, layers: Sequence[tuple[Synapse, CubaNeuron, bool]], seed: int = 0, delays: Sequence[int] = ()
+) -> Network:
+    """A chain of layers; the third entry of each says whether it has a bias. ``delays`` are those of the first layers."""
     rng = np.random.default_rng(seed)
     blocks: list[Block] = []
     shape, source = input_shape, "input"
     for index, (synapse, neuron, biased) in enumerate(layers):
         outputs = synapse.weight.shape[0]
         bias = rng.integers(1, 60, outputs, dtype=np.int32) * rng.choice([-1, 1], outputs).astype(np.int32) if biased else None
-        blocks.append(Block(f"conv_fc.{index}", synapse, neuron, shape, bias, (source,)))
+        delay = delays[index] if index < len(delays) else 0
+        blocks.append(Block(f"conv_fc.{index}", synapse, neuron, shape, bias, (source,), delay))
         shape, source = blocks[-1].shape, blocks[-1].name
     return Network("test", input_shape, tuple(blocks), {"sj2lava.step_mode": "m"})
 
@@ -56,12 +59,23 @@ def examples() -> dict[str, Network]:
         ),
         "dense on images": build((2, 3, 4), [(Dense(weights(rng, 6, 24)), IF, True)]),
         "one convolution": build((1, 4, 5), [(Conv(weights(rng, 2, 1, 2, 2)), LEAKY, False)]),
+        "recurrent": build(
+            (1, 4, 5),
+            [
+                (Conv(weights(rng, 2, 1, 2, 2)), IF, True),
+                (Dense(weights(rng, 9, 24), weights(rng, 9, 9)), IF, True),
+                (Dense(weights(rng, 6, 9), weights(rng, 6, 6)), LEAKY, False),
+            ],
+        ),
+        "delayed": build(
+            (6,), [(Dense(weights(rng, 9, 6)), IF, True), (Dense(weights(rng, 7, 9)), LEAKY, True)], delays=(2, 5)
+        ),
     }
 
 
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
-    """Chains of one to six layers with any kernel, stride, padding, dilation, grouping, decay, threshold and bias."""
+    """Chains of one to six layers with any kernel, stride, padding, dilation, grouping, decay, threshold, bias, feedback, delay."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     convolutions = draw(st.integers(0, 3))
     channels = draw(st.integers(1, 4))
@@ -72,10 +86,21 @@ def networks(draw: st.DrawFn) -> Network:
         layers.append((synapse, draw(_neurons), draw(st.booleans())))
         shape = synapse.output_shape(shape)
     for _ in range(draw(st.integers(0 if layers else 1, 3))):
-        synapse = Dense(weights(rng, draw(st.integers(1, 5)), int(np.prod(shape))))
+        outputs = draw(st.integers(1, 5))
+        feedback = weights(rng, outputs, outputs) if draw(st.booleans()) else None
+        synapse = Dense(weights(rng, outputs, int(np.prod(shape))), feedback)
         layers.append((synapse, draw(_neurons), draw(st.booleans())))
         shape = synapse.output_shape(shape)
-    return build(input_shape, layers, draw(st.integers(0, 99)))
+    delays = [draw(st.sampled_from([0, 0, 0, 1, 3])) for _ in layers]
+    return build(input_shape, layers, draw(st.integers(0, 99)), delays)
+
+
+def scaled(synapse: Synapse, change: Callable[[Array], Array]) -> Synapse:
+    """``synapse`` with all its weights changed."""
+    synapse = replace(synapse, weight=change(synapse.weight))
+    if isinstance(synapse, Dense) and synapse.recurrent is not None:
+        synapse = replace(synapse, recurrent=change(synapse.recurrent))
+    return synapse
 
 
 def on_grid(network: Network, scale: float = 64) -> Network:
@@ -83,7 +108,7 @@ def on_grid(network: Network, scale: float = 64) -> Network:
 
     def block(each: Block) -> Block:
         neuron = FloatNeuron(each.cuba.v_decay / 4096, (each.cuba.v_threshold + 1) / scale)
-        synapse = replace(each.synapse, weight=(each.synapse.weight / scale).astype(np.float32))
+        synapse = scaled(each.synapse, lambda weight: (weight / scale).astype(np.float32))
         bias = None if each.bias is None else (each.bias / scale).astype(np.float32)
         return replace(each, synapse=synapse, neuron=neuron, bias=bias)
 
@@ -98,13 +123,16 @@ def float_networks(draw: st.DrawFn) -> Network:
     blocks = []
     for block in network.blocks:
         if draw(st.integers(0, 3)):
-            shape = block.synapse.weight.shape
             size = draw(st.sampled_from([1e-3, 0.1, 1, 30]))
-            weight = (size * rng.standard_t(3, shape)).astype(np.float32)
-            weight.flat[0] = size  # NetX refuses dense weights without a positive one among them that are like no trained ones
+
+            def random(weight: Array, size: float = size) -> Array:
+                values = (size * rng.standard_t(3, weight.shape)).astype(np.float32)
+                values.flat[0] = size  # NetX refuses dense weights without a positive one among them that are like no trained ones
+                return values
+
             neuron = FloatNeuron(draw(st.sampled_from([0.0, 0.5, 1 / 3, 1.0])), size * draw(st.sampled_from([0.3, 1.0, 7.0])))
-            bias = None if block.bias is None else (size * 0.1 * rng.normal(size=shape[0])).astype(np.float32)
-            block = replace(block, synapse=replace(block.synapse, weight=weight), neuron=neuron, bias=bias)
+            bias = None if block.bias is None else (size * 0.1 * rng.normal(size=block.shape[0])).astype(np.float32)
+            block = replace(block, synapse=scaled(block.synapse, random), neuron=neuron, bias=bias)
         blocks.append(block)
     return replace(network, blocks=tuple(blocks))
 
@@ -162,9 +190,10 @@ def assert_same_numbers(a: Network, b: Network) -> None:
     assert a.input_shape == b.input_shape
     assert len(a.blocks) == len(b.blocks)
     for one, other in zip(a.blocks, b.blocks, strict=True):
-        assert (one.neuron, one.input_shape, one.shape) == (other.neuron, other.input_shape, other.shape)
+        assert (one.neuron, one.input_shape, one.shape, one.delay) == (other.neuron, other.input_shape, other.shape, other.delay)
         assert type(one.synapse) is type(other.synapse)
-        assert (one.synapse.weight == other.synapse.weight).all()
+        assert one.synapse.weights.shape == other.synapse.weights.shape
+        assert (one.synapse.weights == other.synapse.weights).all()
         assert (one.bias is None) == (other.bias is None)
         assert one.bias is None or (one.bias == other.bias).all()
         if isinstance(one.synapse, Conv) and isinstance(other.synapse, Conv):
