@@ -1,12 +1,12 @@
 """The operators in NumPy, written for reading: what they mean, one line a sentence of the definition."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CubaLIFResult", "FloatResult", "cuba_lif", "if_", "lif"]
+__all__ = ["CubaLIFResult", "FloatResult", "RecurrentCubaLIFResult", "cuba_lif", "if_", "lif", "recurrent_cuba_lif"]
 
 _ALIGN = 6  # Loihi aligns weights, biases and thresholds with the 24-bit state by a shift of 6 bits.
 _UNITY = 4096  # Decays are fractions of 2**12.
@@ -29,6 +29,22 @@ class CubaLIFResult(NamedTuple):
     v: npt.NDArray[np.int32]
     u_seq: npt.NDArray[np.int32]
     v_seq: npt.NDArray[np.int32]
+
+
+class RecurrentCubaLIFResult(NamedTuple):
+    """What :func:`recurrent_cuba_lif` gives.
+
+    Attributes:
+        s: spikes, float32 of 0 and 1, ``[T, N, F]``.
+        u: synaptic current after the last step, int32, ``[N, F]``.
+        v: membrane potential after the last step, int32, ``[N, F]``.
+        last_s: spikes of the last step, float32 of 0 and 1, ``[N, F]``.
+    """
+
+    s: npt.NDArray[np.float32]
+    u: npt.NDArray[np.int32]
+    v: npt.NDArray[np.int32]
+    last_s: npt.NDArray[np.float32]
 
 
 class FloatResult(NamedTuple):
@@ -81,7 +97,7 @@ def cuba_lif(
     x = np.asarray(x)
     if x.ndim < 2:
         raise ValueError(f"x has the shape {x.shape}, but needs time and batch axes first: [T, N, *]")
-    a = x.astype(np.int32) if x.dtype.kind in "iu" else np.rint(x).astype(np.int32)
+    a = _whole(x)
     state_shape = x.shape[1:]
     u = np.zeros(state_shape, np.int32) if initial_u is None else np.array(initial_u, np.int32)
     v = np.zeros(state_shape, np.int32) if initial_v is None else np.array(initial_v, np.int32)
@@ -97,6 +113,52 @@ def cuba_lif(
         s_seq[t], u_seq[t], v_seq[t] = fired, u, v
         v = np.where(fired, np.int32(0), v)
     return CubaLIFResult(s_seq, u, v, u_seq, v_seq)
+
+
+def recurrent_cuba_lif(
+    x: npt.ArrayLike,
+    recurrent_weight: npt.ArrayLike,
+    i_decay: int,
+    v_decay: int,
+    v_threshold: int,
+    bias: npt.ArrayLike | None = None,
+    initial_u: npt.ArrayLike | None = None,
+    initial_v: npt.ArrayLike | None = None,
+    initial_s: npt.ArrayLike | None = None,
+) -> RecurrentCubaLIFResult:
+    """A dense layer of CUBA neurons that hear each other: the arithmetic of the operator ``snn.RecurrentCubaLIF`` in words.
+
+    Formula: ``RecurrentDense`` in ``lava/lib/dl/netx/blocks/process.py`` of lava-dl 0.6.0; the neuron is that of
+    :func:`cuba_lif`, whose other arguments mean the same here.
+
+    Args:
+        x: synaptic sums from outside in weight units, ``[T, N, F]``; float (rounded, ties to even) or int32.
+        recurrent_weight: weight from each neuron (row) to each neuron (column), ``[F, F]``; rounded likewise.
+        initial_s: spikes of the step before the first one, ``[N, F]``; whatever is not 0 is a spike. None by default.
+
+    Raises:
+        ValueError: an attribute is out of its range, ``x`` is not ``[T, N, F]``, or ``recurrent_weight`` not ``[F, F]``.
+    """
+    x, w = _whole(np.asarray(x)), _whole(np.asarray(recurrent_weight)).astype(np.int64)
+    if x.ndim != 3:
+        raise ValueError(f"x has the shape {x.shape}, but needs three dimensions: [T, N, F]")
+    if w.shape != (x.shape[2], x.shape[2]):
+        raise ValueError(f"recurrent_weight has the shape {w.shape}, but {x.shape[2]} neurons need {(x.shape[2], x.shape[2])}")
+    neurons = x.shape[1:]
+    fired = np.zeros(neurons, bool) if initial_s is None else np.asarray(initial_s) != 0
+    layer = cuba_lif(x[:0], i_decay, v_decay, v_threshold, bias, initial_u, initial_v)
+    s_seq = np.empty(x.shape, np.float32)
+    for t in range(x.shape[0]):
+        a = (x[t] + fired.astype(np.int64) @ w).astype(np.int32)
+        layer = cuba_lif(a[np.newaxis], i_decay, v_decay, v_threshold, bias, layer.u, layer.v)
+        s_seq[t] = layer.s[0]
+        fired = s_seq[t] != 0
+    return RecurrentCubaLIFResult(s_seq, layer.u, layer.v, fired.astype(np.float32))
+
+
+def _whole(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Rounded to the nearest whole numbers, ties to even."""
+    return values.astype(np.int32) if values.dtype.kind in "iu" else np.rint(values).astype(np.int32)
 
 
 def _decayed(state: npt.NDArray[np.int32], decay: int) -> npt.NDArray[np.int32]:

@@ -71,21 +71,13 @@ class CubaBlock : public Kernel {
         context.output(1, dense_ ? Shape{steps, samples, outputs} : Shape{steps, samples, outputs, height, width}));
 
     std::atomic<bool> whole{true};
-    shared(context, layer.tasks(), [&](std::size_t task) {
+    context.parallel(layer.tasks(), [&](std::size_t task) {
       if (whole && !layer.run(task)) whole = false;
     });
-    if (!whole) shared(context, layer.samples, [&](std::size_t sample) { layer.run_real(sample); });
+    if (!whole) context.parallel(layer.samples, [&](std::size_t sample) { layer.run_real(sample); });
   }
 
  private:
-  static void shared(const Context& context, std::size_t count, const std::function<void(std::size_t)>& task) {
-    if (count == 1) {
-      task(0);
-    } else if (count > 1) {
-      context.parallel(count, task);
-    }
-  }
-
   std::size_t places(std::size_t size, int axis) const {
     const std::size_t padded = size + 2 * window_.padding[axis], reach = (window_.kernel[axis] - 1) * window_.dilation[axis] + 1;
     if (padded < reach) fail("the kernel is larger than its padded input.");

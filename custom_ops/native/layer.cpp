@@ -60,14 +60,18 @@ void fill_bias(std::int32_t* tile, const CubaLIFLayer& layer, std::size_t begin,
 
 }  // namespace
 
+void CubaLIFLayer::first_states(std::size_t begin, std::size_t count, std::int32_t* u, std::int32_t* v, std::int32_t* shifted_bias) const {
+  fill(u, initial_u, begin, count, 0);
+  fill(v, initial_v, begin, count, 0);
+  if (bias) fill_bias(shifted_bias, *this, begin, count);
+}
+
 void CubaLIFLayer::run(std::size_t begin, std::size_t end) const {
   const auto kernel = x_is_float ? kernels().cuba_lif_float : kernels().cuba_lif_int;
   alignas(64) std::int32_t u[tile_size], v[tile_size], shifted_bias[tile_size] = {};
   for (; begin < end; begin += tile_size) {
     const std::size_t count = std::min(tile_size, end - begin);
-    fill(u, initial_u, begin, count, 0);
-    fill(v, initial_v, begin, count, 0);
-    if (bias) fill_bias(shifted_bias, *this, begin, count);
+    first_states(begin, count, u, v, shifted_bias);
     // Both element types of x have four bytes.
     kernel({parameters, static_cast<const float*>(x) + begin, s + begin, steps, neurons, count, u, v, shifted_bias});
     if (final_u) std::copy_n(u, count, final_u + begin);

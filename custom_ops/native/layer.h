@@ -58,6 +58,9 @@ struct CubaLIFLayer {
 
   // All time steps of the neurons [begin, end). Ranges that do not overlap may run at the same time.
   void run(std::size_t begin, std::size_t end) const;
+
+  // States before the first step, and the bias << 6, of `count` neurons. Without a bias the last is left as it is.
+  void first_states(std::size_t begin, std::size_t count, std::int32_t* u, std::int32_t* v, std::int32_t* shifted_bias) const;
 };
 
 struct FloatLayer {

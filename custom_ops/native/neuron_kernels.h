@@ -16,15 +16,15 @@ CubaLIFParameters cuba_lif_parameters(const Node& node);
 FloatParameters if_parameters(const Node& node);
 FloatParameters lif_parameters(const Node& node);
 
-template <class Place>
-class CubaLIFKernel : public Kernel {
- public:
-  explicit CubaLIFKernel(const Node& node) : Kernel(node), parameters_(cuba_lif_parameters(node)) {}
+// What the operators with CUBA neurons have in common.
+class CubaKernel : public Kernel {
+ protected:
+  explicit CubaKernel(const Node& node) : Kernel(node), parameters_(cuba_lif_parameters(node)) {}
 
-  void run(const Context& context) const override {
-    const Tensor x = sequence(context);
+  // The neurons with their inputs, of which the bias is number `bias_index` and the states follow, and with their three outputs.
+  CubaLIFLayer cuba_layer(const Context& context, const Tensor& x, std::size_t bias_index) const {
     const Shape neurons(x.shape.begin() + 1, x.shape.end());
-    const Tensor bias = context.input(1);
+    const Tensor bias = context.input(bias_index);
     CubaLIFLayer layer{};
     layer.parameters = parameters_;
     layer.steps = x.shape[0];
@@ -34,12 +34,12 @@ class CubaLIFKernel : public Kernel {
     layer.bias = bias.data;
     layer.bias_is_float = bias.type == ort::float32;
     if (bias.data) layer.bias_over_neurons = broadcast(bias.shape, neurons);
-    layer.initial_u = static_cast<const std::int32_t*>(state(context, 2, "initial_u", neurons));
-    layer.initial_v = static_cast<const std::int32_t*>(state(context, 3, "initial_v", neurons));
+    layer.initial_u = static_cast<const std::int32_t*>(state(context, bias_index + 1, "initial_u", neurons));
+    layer.initial_v = static_cast<const std::int32_t*>(state(context, bias_index + 2, "initial_v", neurons));
     layer.s = static_cast<float*>(context.output(0, x.shape));
     layer.final_u = static_cast<std::int32_t*>(context.output(1, neurons));
     layer.final_v = static_cast<std::int32_t*>(context.output(2, neurons));
-    Place::run(layer, context);
+    return layer;
   }
 
  private:
@@ -52,6 +52,13 @@ class CubaLIFKernel : public Kernel {
   }
 
   CubaLIFParameters parameters_;
+};
+
+template <class Place>
+class CubaLIFKernel : public CubaKernel {
+ public:
+  explicit CubaLIFKernel(const Node& node) : CubaKernel(node) {}
+  void run(const Context& context) const override { Place::run(cuba_layer(context, sequence(context), 1), context); }
 };
 
 template <class Place>

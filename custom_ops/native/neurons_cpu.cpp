@@ -4,6 +4,7 @@
 
 #include "block_kernel.h"
 #include "neuron_kernels.h"
+#include "recurrent_kernel.h"
 
 namespace snn {
 namespace {
@@ -17,15 +18,10 @@ struct Cpu {
     const std::size_t tiles_in_task = std::max<std::size_t>(1, grain / (tile_size * std::max<std::size_t>(1, layer.steps)));
     const std::size_t neurons_in_task = tiles_in_task * tile_size;
     const std::size_t tasks = (layer.neurons + neurons_in_task - 1) / neurons_in_task;
-    const auto task = [&](std::size_t index) {
+    context.parallel(tasks, [&](std::size_t index) {
       const std::size_t begin = index * neurons_in_task;
       layer.run(begin, std::min(begin + neurons_in_task, layer.neurons));
-    };
-    if (tasks == 1) {
-      task(0);
-    } else if (tasks > 1) {
-      context.parallel(tasks, task);
-    }
+    });
   }
 };
 
@@ -34,6 +30,7 @@ struct Cpu {
 std::vector<const Operator*> cpu_operators() {
   std::vector<const Operator*> operators = operators_of<Cpu>(nullptr);
   for (const Operator* block : block_operators()) operators.push_back(block);
+  for (const Operator* recurrent : recurrent_operators()) operators.push_back(recurrent);
   return operators;
 }
 

@@ -51,6 +51,8 @@ void* Context::output(std::size_t index, const Shape& shape) const {
 }
 
 void Context::parallel(std::size_t count, const std::function<void(std::size_t)>& task) const {
+  if (count == 0) return;
+  if (count == 1) return task(0);
   const auto call = [](void* task, std::size_t index) { (*static_cast<const std::function<void(std::size_t)>*>(task))(index); };
   api_.check(api_.KernelContext_ParallelFor(context_, call, count, 0, const_cast<std::function<void(std::size_t)>*>(&task)));
 }
@@ -113,16 +115,22 @@ float Node::real(const char* name, float otherwise, float low, float high) const
   return value;
 }
 
-void Node::check_rank() const {
+Shape Node::input_shape(std::size_t index) const {
   OrtTypeInfo* type = nullptr;
-  api_.check(api_.KernelInfo_GetInputTypeInfo(info_, 0, &type));
+  api_.check(api_.KernelInfo_GetInputTypeInfo(info_, index, &type));
   const std::unique_ptr<OrtTypeInfo, decltype(api_.ReleaseTypeInfo)> owner(type, api_.ReleaseTypeInfo);
   const OrtTensorTypeAndShapeInfo* tensor = nullptr;
   std::size_t rank = 0;
   api_.check(api_.CastTypeInfoToTensorInfo(type, &tensor));
   if (tensor) api_.check(api_.GetDimensionsCount(tensor, &rank));
-  // An unknown shape has the rank 0 here, too; a true 0 is found when the node runs.
-  if (rank == 1) fail("x has 1 dimension, but needs time and batch axes first: [T, N, *]");
+  Shape shape(rank);
+  if (rank) api_.check(api_.GetDimensions(tensor, shape.data(), rank));
+  return shape;
+}
+
+void Node::check_rank() const {
+  // A true 0 is found when the node runs.
+  if (input_shape(0).size() == 1) fail("x has 1 dimension, but needs time and batch axes first: [T, N, *]");
 }
 
 void Node::fail(const std::string& reason) const { throw ModelError(name_ + ": " + reason + "."); }

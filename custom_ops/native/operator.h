@@ -61,7 +61,7 @@ class Context {
   Tensor input(std::size_t index) const;
   // Memory for an output; null where nobody asks for it.
   void* output(std::size_t index, const Shape& shape) const;
-  // Calls task(0) ... task(count - 1) on the session's own threads, and returns when all are done.
+  // Calls task(0) ... task(count - 1) on the session's own threads (a single one on this thread), and returns when all are done.
   void parallel(std::size_t count, const std::function<void(std::size_t)>& task) const;
   void* gpu_stream() const;
 
@@ -82,6 +82,8 @@ class Node {
   bool real(const char* name, float& value) const;
   float real(const char* name, float otherwise, float low, float high) const;
 
+  // What the file says of an input that every node has: -1 for a dimension that it leaves open, no dimension where it says nothing.
+  Shape input_shape(std::size_t index) const;
   // Refuses a first input that is known to have fewer than two dimensions.
   void check_rank() const;
   [[noreturn]] void fail(const std::string& reason) const;

@@ -1,5 +1,6 @@
 """Models of one ``snn`` node, and inputs that reach the corners of its arithmetic."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,20 @@ from custom_ops import DOMAIN, OPERATORS, VERSION, reference
 from custom_ops.operators import OPSET, Form
 
 FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
-OUTPUTS = {"CubaLIF": ("s", "final_u", "final_v"), "IF": ("s", "final_v"), "LIF": ("s", "final_v")}
+OUTPUTS = {
+    "CubaLIF": ("s", "final_u", "final_v"),
+    "IF": ("s", "final_v"),
+    "LIF": ("s", "final_v"),
+    "RecurrentCubaLIF": ("s", "final_u", "final_v", "final_s"),
+}
 INPUTS = {
     "CubaLIF": ("x", "bias", "initial_u", "initial_v"),
     "IF": ("x", "initial_v"),
     "LIF": ("x", "initial_v"),
+    "RecurrentCubaLIF": ("x", "recurrent_weight", "bias", "initial_u", "initial_v", "initial_s"),
 }
+INTEGERS = ("CubaLIF", "RecurrentCubaLIF")
+"""The operators in Loihi's integers."""
 
 
 @dataclass
@@ -46,8 +55,10 @@ class Case:
         while not node_inputs[-1]:
             node_inputs.pop()
         axes = ["T", "N", *(f"D{axis}" for axis in range(self.inputs["x"].ndim - 2))]
-        shapes = {"x": axes, "s": axes, "bias": [f"B{axis}" for axis in range(self.inputs.get("bias", np.empty(0)).ndim)]}
-        state_type = INT32 if self.op_type == "CubaLIF" else FLOAT
+        shapes = {"x": axes, "s": axes}
+        for name in ("bias", "recurrent_weight"):
+            shapes[name] = [f"{name}_{axis}" for axis in range(self.inputs.get(name, np.empty(0)).ndim)]
+        types = {value.name: _onnx_type(value.types[0]) for value in OPERATORS[self.op_type].outputs}
         graph = helper.make_graph(
             [helper.make_node(self.op_type, node_inputs, self.outputs, "layer.0", domain=DOMAIN, **self.attributes)],
             "one_node",
@@ -56,7 +67,7 @@ class Case:
                 for name, value in self.inputs.items()
             ],
             [
-                helper.make_tensor_value_info(name, FLOAT if name == "s" else state_type, shapes.get(name, axes[1:]))
+                helper.make_tensor_value_info(name, types[name], shapes.get(name, axes[1:]))
                 for name in self.outputs
                 if name
             ],
@@ -70,9 +81,15 @@ class Case:
 
     def expected(self) -> list[np.ndarray]:
         """What the NumPy reference gives for the outputs of the node."""
-        function = {"CubaLIF": reference.cuba_lif, "IF": reference.if_, "LIF": reference.lif}[self.op_type]
+        function: Callable[..., Any] = {
+            "CubaLIF": reference.cuba_lif,
+            "IF": reference.if_,
+            "LIF": reference.lif,
+            "RecurrentCubaLIF": reference.recurrent_cuba_lif,
+        }[self.op_type]
         result = function(**self.inputs, **self.attributes)
-        values = {"s": result.s, "final_v": result.v, "final_u": getattr(result, "u", None)}
+        fields = {"s": "s", "final_u": "u", "final_v": "v", "final_s": "last_s"}
+        values = {name: getattr(result, fields[name]) for name in OUTPUTS[self.op_type]}
         return [values[name] for name in self.outputs if name]
 
     def check(self, session: onnxruntime.InferenceSession) -> None:
@@ -84,16 +101,22 @@ class Case:
             np.testing.assert_array_equal(value, expected, err_msg=name)
 
 
+def _onnx_type(name: str) -> int:
+    return {"tensor(float)": FLOAT, "tensor(int32)": INT32}[name]
+
+
 def for_body(case: Case) -> Case:
     """The same call with what the function body needs and the node left out: a body with states takes all of them."""
     if not case.form.states:
         return Case(case.op_type, case.attributes, case.inputs, ("s",))
     inputs = dict(case.inputs)
     neurons = inputs["x"].shape[1:]
-    if case.op_type == "CubaLIF":
+    if case.op_type in INTEGERS:
         inputs.setdefault("bias", np.zeros((), np.int32))
         inputs.setdefault("initial_u", np.zeros(neurons, np.int32))
         inputs.setdefault("initial_v", np.zeros(neurons, np.int32))
+    if case.op_type == "RecurrentCubaLIF":
+        inputs.setdefault("initial_s", np.zeros(neurons, np.float32))
     return Case(case.op_type, case.attributes, inputs, OUTPUTS[case.op_type])
 
 
@@ -119,28 +142,64 @@ def _whole_floats(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarra
     return np.array(values + rng.choice([0, 0, 0, 0.5, -0.5, 0.25, -1e-3], shape), np.float32)
 
 
+def _bias(draw: st.DrawFn, rng: np.random.Generator, neurons: tuple[int, ...]) -> np.ndarray:
+    """Whole numbers of either type, of a shape that broadcasts to ``neurons``."""
+    rank = draw(st.integers(0, len(neurons)))
+    shape = tuple(1 if draw(st.booleans()) else size for size in neurons[len(neurons) - rank :])
+    return np.array(np.clip(_integers(rng, shape), -(2**24), 2**24), draw(st.sampled_from([np.int32, np.float32])))
+
+
+@st.composite
+def _cuba_attributes(draw: st.DrawFn) -> dict[str, int]:
+    """Attributes of the integer neurons, the ends of their ranges included."""
+    decay = st.one_of(st.integers(0, 4096), st.sampled_from([0, 1, 2048, 4095, 4096]))
+    return {
+        "i_decay": draw(decay),
+        "v_decay": draw(decay),
+        "v_threshold": draw(st.one_of(st.integers(0, 400), st.sampled_from([0, 1, 131070, 131071]))),
+    }
+
+
 @st.composite
 def cuba_lif_cases(draw: st.DrawFn) -> Case:
     """Calls of CubaLIF: every combination of types and optional inputs, attributes at the ends of their ranges included."""
     shape = draw(shapes())
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    decay = st.one_of(st.integers(0, 4096), st.sampled_from([0, 1, 2048, 4095, 4096]))
-    attributes = {
-        "i_decay": draw(decay),
-        "v_decay": draw(decay),
-        "v_threshold": draw(st.one_of(st.integers(0, 400), st.sampled_from([0, 1, 131070, 131071]))),
-    }
-    kinds = st.sampled_from([_integers, _whole_floats])
-    inputs = {"x": draw(kinds)(rng, shape)}
+    inputs = {"x": draw(st.sampled_from([_integers, _whole_floats]))(rng, shape)}
     if draw(st.booleans()):
-        rank = draw(st.integers(0, len(shape) - 1))
-        bias_shape = tuple(1 if draw(st.booleans()) else size for size in shape[len(shape) - rank :])
-        bias_type = draw(st.sampled_from([np.int32, np.float32]))
-        inputs["bias"] = np.array(np.clip(_integers(rng, bias_shape), -(2**24), 2**24), bias_type)
+        inputs["bias"] = _bias(draw, rng, shape[1:])
     for name in ("initial_u", "initial_v"):
         if draw(st.booleans()):
             inputs[name] = _integers(rng, shape[1:])
-    return Case("CubaLIF", attributes, inputs)
+    return Case("CubaLIF", draw(_cuba_attributes()), inputs)
+
+
+@st.composite
+def recurrent_cases(draw: st.DrawFn) -> Case:
+    """Calls of RecurrentCubaLIF: as those of CubaLIF, with weights of 8 bits, of more than 16, and off by up to a half.
+
+    There are few and many steps for each sample, layers that fill no vector, and thresholds and weights with which neurons are
+    silent, fire now and then, or all of the time.
+    """
+    steps = draw(st.sampled_from([1, 2, 5, 40, 0]))
+    batch = draw(st.sampled_from([1, 2, 5, 0]))
+    features = draw(st.sampled_from([1, 2, 15, 16, 17, 63, 64, 65, 100, 0]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    inputs = {"x": draw(st.sampled_from([_integers, _whole_floats]))(rng, (steps, batch, features))}
+    # The sum of a column stays within 2**24, where float32 is exact.
+    largest = draw(st.sampled_from([4, 255, 32767, 40_000, 2**24])) if features else 0
+    largest = min(largest, 2**24 // max(features, 1))
+    weight = rng.integers(-largest, largest, (features, features), endpoint=True)
+    off = rng.choice(draw(st.sampled_from([[0], [0, 0.5, -0.5, 0.25]])), weight.shape) if largest < 2**18 else 0
+    inputs["recurrent_weight"] = np.array(weight + off, np.float32)
+    if draw(st.booleans()):
+        inputs["bias"] = _bias(draw, rng, (batch, features))
+    for name in ("initial_u", "initial_v"):
+        if draw(st.booleans()):
+            inputs[name] = _integers(rng, (batch, features))
+    if draw(st.booleans()):
+        inputs["initial_s"] = rng.choice(np.float32([0, 1, 1, -0.0, 0.25, -3]), (batch, features))
+    return Case("RecurrentCubaLIF", draw(_cuba_attributes()), inputs)
 
 
 @st.composite

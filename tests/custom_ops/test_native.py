@@ -21,13 +21,15 @@ from custom_ops import runtime
 from custom_ops.errors import ModelFileError, RuntimeUnavailableError
 
 from .native import Library
-from .one_node import Case, cuba_lif_cases, float_cases
+from .one_node import INTEGERS, Case, cuba_lif_cases, float_cases, recurrent_cases
 
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "CubaLIF": {"i_decay": 1000, "v_decay": 100, "v_threshold": 50},
     "IF": {"v_threshold": 1.0, "v_reset": 0.0},
     "LIF": {"v_threshold": 1.0, "tau": 2.0, "decay_input": 0},
+    "RecurrentCubaLIF": {"i_decay": 1000, "v_decay": 100, "v_threshold": 50},
 }
+SIZES = [(3, 511), (3, 1, 512), (2, 513), (5, 3, 5, 7, 11), (1, 200_003), (64, 2, 1537), (0, 700), (9, 0, 4), (0, 0)]
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +39,14 @@ def library() -> Library:
 
 def simple_case(op_type: str, shape: tuple[int, ...]) -> Case:
     rng = np.random.default_rng(0)
-    x = rng.integers(-100, 150, shape).astype(np.float32) if op_type == "CubaLIF" else rng.normal(size=shape)
-    return Case(op_type, ATTRIBUTES[op_type], {"x": x.astype(np.float32)})
+    x = rng.integers(-100, 150, shape) if op_type in INTEGERS else rng.normal(size=shape)
+    inputs = {"x": x.astype(np.float32)}
+    if op_type == "RecurrentCubaLIF":
+        inputs["recurrent_weight"] = rng.integers(-128, 128, (shape[-1], shape[-1])).astype(np.float32) * 2
+    return Case(op_type, ATTRIBUTES[op_type], inputs)
 
 
-@given(st.one_of(cuba_lif_cases(), float_cases()), st.data())
+@given(st.one_of(cuba_lif_cases(), float_cases(), recurrent_cases()), st.data())
 @settings(deadline=None, max_examples=300)
 def test_native_equals_the_reference(library: Library, case: Case, data: st.DataObject) -> None:
     case.outputs = tuple(name if name == "s" or data.draw(st.booleans(), label=name) else "" for name in case.outputs)
@@ -51,9 +56,12 @@ def test_native_equals_the_reference(library: Library, case: Case, data: st.Data
             case.check(session)
 
 
-@pytest.mark.parametrize("op_type", ATTRIBUTES)
+RECURRENT_SIZES = [(4, 1, 511), (4, 3, 512), (4, 9, 513), (33, 2, 130), (2, 300, 7), (9, 1, 1), (1, 5, 0), (0, 5, 70), (9, 0, 4)]
+
+
 @pytest.mark.parametrize(
-    "shape", [(3, 511), (3, 1, 512), (2, 513), (5, 3, 5, 7, 11), (1, 200_003), (64, 2, 1537), (0, 700), (9, 0, 4), (0, 0)]
+    ("op_type", "shape"),
+    [(op_type, shape) for op_type in ATTRIBUTES for shape in (RECURRENT_SIZES if "Recurrent" in op_type else SIZES)],
 )
 def test_sizes_around_the_tile(library: Library, op_type: str, shape: tuple[int, ...]) -> None:
     case = simple_case(op_type, shape)

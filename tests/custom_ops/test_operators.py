@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 import custom_ops
 from custom_ops.operators import OPERATORS, OPSET, Form
 
-from .one_node import INPUTS, INT32, OUTPUTS, Case, cuba_lif_cases, float_cases, for_body
+from .one_node import INPUTS, INT32, INTEGERS, OUTPUTS, Case, cuba_lif_cases, float_cases, for_body, recurrent_cases
 
-CASES = st.one_of(cuba_lif_cases(), float_cases())
+CASES = st.one_of(cuba_lif_cases(), float_cases(), recurrent_cases())
 
 
 @given(CASES)
@@ -25,7 +25,7 @@ def test_function_body_equals_the_reference(case: Case) -> None:
 
 
 def forms(name: str) -> list[Form]:
-    if name != "CubaLIF":
+    if name not in INTEGERS:
         return [Form(), Form(states=True)]
     return [
         Form(x_type, bias, states)
@@ -40,13 +40,18 @@ def example(name: str, form: Form) -> Case:
         "CubaLIF": {"i_decay": 1000, "v_decay": 100, "v_threshold": 5},
         "IF": {"v_threshold": 1.0},
         "LIF": {"v_threshold": 1.0, "v_reset": 0.0, "tau": 2.0},
+        "RecurrentCubaLIF": {"i_decay": 1000, "v_decay": 100, "v_threshold": 5},
     }[name]
     inputs = {"x": np.ones((3, 2, 4), np.int32 if form.x_type == INT32 else np.float32)}
+    if name == "RecurrentCubaLIF":
+        inputs["recurrent_weight"] = np.ones((4, 4), np.float32)
     if form.bias:
         inputs["bias"] = np.ones(4, np.int32)
     if form.states:
-        state = np.zeros((2, 4), np.int32 if name == "CubaLIF" else np.float32)
-        inputs |= {value: state for value in INPUTS[name] if value.startswith("initial")}
+        types = {value.name: value.types for value in OPERATORS[name].inputs}
+        integer, real = np.zeros((2, 4), np.int32), np.zeros((2, 4), np.float32)
+        for state in filter(lambda value: value.startswith("initial"), INPUTS[name]):
+            inputs[state] = integer if types[state] == ("tensor(int32)",) else real
     return for_body(Case(name, attributes, inputs))
 
 

@@ -155,11 +155,5 @@ bool whole_bytes(const float* x, std::uint8_t* bytes, std::size_t count) {
   return whole;
 }
 
-// All kernels of an instruction set. `BlockL` does the blocks where they have lanes of their own.
-template <class L, class BlockL = L>
-constexpr Kernels kernels_of(const char* isa) {
-  return {isa, cuba_lif<L, float>, cuba_lif<L, std::int32_t>, float_neuron<L>, cuba_block<BlockL>, whole_bytes<BlockL>, (BlockL::width > 1)};
-}
-
 }  // namespace
 }  // namespace snn

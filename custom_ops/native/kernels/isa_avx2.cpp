@@ -1,7 +1,7 @@
 // Compiled with -mavx2; called only where the processor has it.
 #include <immintrin.h>
 
-#include "block.h"
+#include "all.h"
 #include "isa.h"
 
 namespace snn {
@@ -18,6 +18,9 @@ struct Avx2Lanes {
   static Float set(float value) { return _mm256_set1_ps(value); }
   static Int load(const std::int32_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
   static Float load(const float* from) { return _mm256_loadu_ps(from); }
+  static Int load_words(const std::int16_t* from) {
+    return _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
   static void store(std::int32_t* to, Int value) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), value); }
   static void store(float* to, Float value) { _mm256_storeu_ps(to, value); }
   static Int round(Float x) { return _mm256_cvtps_epi32(x); }

@@ -1,7 +1,7 @@
 // Part of every 64-bit ARM processor.
 #include <arm_neon.h>
 
-#include "block.h"
+#include "all.h"
 #include "isa.h"
 
 namespace snn {
@@ -18,6 +18,7 @@ struct NeonLanes {
   static Float set(float value) { return vdupq_n_f32(value); }
   static Int load(const std::int32_t* from) { return vld1q_s32(from); }
   static Float load(const float* from) { return vld1q_f32(from); }
+  static Int load_words(const std::int16_t* from) { return vmovl_s16(vld1_s16(from)); }
   static void store(std::int32_t* to, Int value) { vst1q_s32(to, value); }
   static void store(float* to, Float value) { vst1q_f32(to, value); }
   // The instruction saturates and turns NaN into 0; the other instruction sets give the smallest integer for both.

@@ -1,4 +1,4 @@
-#include "block.h"
+#include "all.h"
 #include "isa.h"
 
 namespace snn {

@@ -3,7 +3,7 @@
 
 #include <immintrin.h>
 
-#include "block.h"
+#include "all.h"
 
 namespace snn {
 namespace {
@@ -19,6 +19,9 @@ struct Avx512Lanes {
   static Float set(float value) { return _mm512_set1_ps(value); }
   static Int load(const std::int32_t* from) { return _mm512_loadu_si512(from); }
   static Float load(const float* from) { return _mm512_loadu_ps(from); }
+  static Int load_words(const std::int16_t* from) {
+    return _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
   static void store(std::int32_t* to, Int value) { _mm512_storeu_si512(to, value); }
   static void store(float* to, Float value) { _mm512_storeu_ps(to, value); }
   static Int round(Float x) { return _mm512_cvtps_epi32(x); }

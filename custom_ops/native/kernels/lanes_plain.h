@@ -29,6 +29,7 @@ struct PlainLanes {
   static Float set(float value) { return value; }
   static Int load(const std::int32_t* from) { return *from; }
   static Float load(const float* from) { return *from; }
+  static Int load_words(const std::int16_t* from) { return *from; }
   static void store(std::int32_t* to, Int value) { *to = value; }
   static void store(float* to, Float value) { *to = value; }
 

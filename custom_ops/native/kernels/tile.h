@@ -86,6 +86,22 @@ struct BlockTile {
   std::size_t s_place;
 };
 
+// Neighbouring neurons of a recurrent layer whose sums are formed together.
+constexpr std::size_t feedback_width = 64;
+
+// What such neurons of one sample get in a time step: their input, and the weights from the neurons that fired before.
+struct FeedbackTile {
+  const void* x;        // input of the first neuron: float or int32
+  bool x_is_float;
+  const void* rows;     // weights from neuron 0 to the first neuron: float or int16
+  bool rows_are_float;
+  std::size_t row_step; // numbers from the weights of one neuron to those of the next
+  const std::uint32_t* fired;
+  std::size_t fired_count;
+  std::size_t count;    // neurons, at most feedback_width
+  std::int32_t* sums;   // of 32 bits: larger ones wrap around
+};
+
 // The kernels of one instruction set.
 struct Kernels {
   const char* isa;
@@ -94,6 +110,8 @@ struct Kernels {
   void (*float_neuron)(const FloatTile&);
   void (*cuba_block)(const BlockTile&);
   bool (*whole_bytes)(const float* x, std::uint8_t* bytes, std::size_t count);
+  void (*feedback)(const FeedbackTile&);
+  bool (*whole_words)(const float* x, std::int16_t* words, std::size_t count);
   bool fast_block;  // whether that one has vector instructions
 };
 
