@@ -10,8 +10,8 @@ namespace {
 
 // Sums of a neuron and step that are worth handing to another thread: some ten microseconds of work.
 constexpr std::size_t grain = 1 << 16;
-constexpr std::size_t most_samples_in_task = 4;
-constexpr std::size_t steps_for_words = 16;  // of all samples: below that, making words takes longer than it saves
+constexpr std::size_t steps_for_words = 32;  // of all samples: below that, making words takes longer than it saves
+constexpr std::size_t rows_in_band = 32;     // few enough for their pages, and those of their words, to be found quickly
 
 // The neurons that fired, in order. No branch: it would be mispredicted at every spike.
 std::size_t list_fired(const float* s, std::size_t count, std::uint32_t* fired) {
@@ -25,13 +25,18 @@ std::size_t list_fired(const float* s, std::size_t count, std::uint32_t* fired) 
 
 }  // namespace
 
+std::size_t RecurrentLayer::word_bands() const { return (features + rows_in_band - 1) / rows_in_band; }
+
 bool RecurrentLayer::wants_words() const { return cuba.steps * samples >= steps_for_words; }
 
-bool RecurrentLayer::make_words(std::size_t column, WordRow* all) const {
-  const std::size_t first = column * feedback_width, count = std::min(feedback_width, features - first);
+bool RecurrentLayer::make_words(std::size_t band, WordRow* all) const {
+  const std::size_t begin = band * rows_in_band, end = std::min(begin + rows_in_band, features);
   bool fit = true;
-  for (std::size_t from = 0; from < features; ++from)
-    fit &= kernels().whole_words(weight + from * features + first, all[column * features + from].weights, count);
+  for (std::size_t column = 0; column < word_columns(); ++column) {
+    const std::size_t first = column * feedback_width, count = std::min(feedback_width, features - first);
+    for (std::size_t from = begin; from < end; ++from)
+      fit &= kernels().whole_words(weight + from * features + first, all[column * features + from].weights, count);
+  }
   return fit;
 }
 
@@ -43,7 +48,7 @@ std::size_t RecurrentLayer::samples_in_task() const {
 void RecurrentLayer::run(std::size_t begin, std::size_t end) const {
   const std::size_t count = end - begin, lanes = count * features, first = begin * features;
   std::vector<std::int32_t> u(lanes), v(lanes), shifted_bias(lanes), sums(lanes);
-  std::vector<std::uint32_t> fired(lanes + 1);  // list_fired writes once past the last
+  std::vector<std::uint32_t> fired(lanes);
   std::vector<std::size_t> fired_counts(count);
   cuba.first_states(first, lanes, u.data(), v.data(), shifted_bias.data());
   for (std::size_t n = 0; n < count && initial_s; ++n)

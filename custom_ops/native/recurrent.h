@@ -22,10 +22,12 @@ struct RecurrentLayer {
   std::size_t word_columns() const { return (features + feedback_width - 1) / feedback_width; }
   // Whether there are steps and samples enough to make words of the weights first.
   bool wants_words() const;
-  // Makes the words of one column; false where a weight needs more than 16 bits. Columns may be made at the same time.
-  bool make_words(std::size_t column, WordRow* all) const;
+  // Makes the words of one band of rows, of word_bands(); false where a weight needs more than 16 bits. Bands may be made at the same
+  // time.
+  bool make_words(std::size_t band, WordRow* all) const;
+  std::size_t word_bands() const;
 
-  // All time steps of the samples [begin, end): those run side by side, so that each weight is fetched once for all of them.
+  // All time steps of the samples [begin, end), which go through each step side by side.
   // Ranges that do not overlap may run at the same time.
   void run(std::size_t begin, std::size_t end) const;
   // How many samples are worth a task.

@@ -32,8 +32,8 @@ class RecurrentKernel : public CubaKernel {
     if (layer.wants_words()) {
       words.reset(new WordRow[layer.word_columns() * layer.features]);  // not std::vector, which would fill it first
       std::atomic<bool> fit{true};
-      context.parallel(layer.word_columns(), [&](std::size_t column) {
-        if (fit && !layer.make_words(column, words.get())) fit = false;
+      context.parallel(layer.word_bands(), [&](std::size_t band) {
+        if (fit && !layer.make_words(band, words.get())) fit = false;
       });
       if (fit) layer.words = words.get();
     }

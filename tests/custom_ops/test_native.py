@@ -94,7 +94,7 @@ def test_a_bias_that_does_not_broadcast_is_refused() -> None:
 @pytest.mark.parametrize("op_type", ATTRIBUTES)
 def test_a_state_of_another_shape_is_refused(op_type: str) -> None:
     case = simple_case(op_type, (4, 2, 3))
-    case.inputs["initial_v"] = np.zeros((3, 2), np.int32 if op_type == "CubaLIF" else np.float32)
+    case.inputs["initial_v"] = np.zeros((3, 2), np.int32 if op_type in INTEGERS else np.float32)
     session = custom_ops.session(case.model(function=False), native=True)
     with pytest.raises(Exception, match=r"initial_v has the shape \[3, 2\], but the neurons have \[2, 3\]"):
         session.run(None, case.inputs)
@@ -119,6 +119,7 @@ REFUSED = [
     ("LIF", {"v_threshold": 1.0, "tau": 0.5}, "tau is 0.5"),
     ("LIF", {"v_threshold": 1.0, "tau": 2.0, "decay_input": 2}, "decay_input is 2, outside 0 ... 1"),
     ("LIF", {"v_threshold": 1.0, "tau": 2.0, "decay_input": 1.0}, "decay_input must be an integer"),
+    ("RecurrentCubaLIF", {"i_decay": 0, "v_decay": 4097, "v_threshold": 0}, "v_decay is 4097, outside 0 ... 4096"),
 ]
 
 
@@ -145,6 +146,106 @@ def test_wrong_types_and_ranks_are_refused_when_the_session_is_made() -> None:
     del flat.graph.output[1], flat.graph.node[0].output[1]
     with pytest.raises(ModelFileError, match=r"x has 1 dimension, but needs time and batch axes first: \[T, N, \*\]"):
         custom_ops.session(flat, native=True)
+
+
+WRONG_SHAPES = [
+    ({"x": (4, 2, 3, 5)}, r"x has 4 dimensions, but needs three: \[T, N, F\]"),
+    ({"x": (4, 3)}, r"x has 2 dimensions, but needs three: \[T, N, F\]"),
+    ({"recurrent_weight": (3, 4)}, r"recurrent_weight has the shape \[3, 4\], but 3 neurons need \[3, 3\]"),
+    ({"recurrent_weight": (4, 4)}, r"recurrent_weight has the shape \[4, 4\], but 3 neurons need \[3, 3\]"),
+    ({"recurrent_weight": (3, 1)}, r"recurrent_weight has the shape \[3, 1\], but 3 neurons need \[3, 3\]"),
+    ({"recurrent_weight": (9,)}, r"recurrent_weight has the shape \[9\], but 3 neurons need \[3, 3\]"),
+    ({"recurrent_weight": ()}, r"recurrent_weight has the shape \[\], but 3 neurons need \[3, 3\]"),
+    ({"bias": (3, 2)}, r"bias has the shape \[3, 2\], which does not broadcast to the neurons' \[2, 3\]"),
+    ({"initial_s": (4, 2, 3)}, r"initial_s has the shape \[4, 2, 3\], but the neurons have \[2, 3\]"),
+    ({"initial_u": (6,)}, r"initial_u has the shape \[6\], but the neurons have \[2, 3\]"),
+]
+
+
+def wrong_recurrent_case(shapes: dict[str, tuple[int, ...]]) -> Case:
+    case = simple_case("RecurrentCubaLIF", (4, 2, 3))
+    integers = ("bias", "initial_u")
+    case.inputs |= {name: np.ones(shape, np.int32 if name in integers else np.float32) for name, shape in shapes.items()}
+    return case
+
+
+@pytest.mark.parametrize(("shapes", "message"), WRONG_SHAPES)
+def test_wrong_shapes_of_a_recurrent_layer_are_refused_when_it_runs(shapes: dict[str, tuple[int, ...]], message: str) -> None:
+    case = wrong_recurrent_case(shapes)
+    model = case.model(function=False)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    session = custom_ops.session(model, native=True)
+    with pytest.raises(Exception, match=f"snn.RecurrentCubaLIF node 'layer.0': {message}"):
+        session.run(None, case.inputs)
+
+
+@pytest.mark.parametrize(("shapes", "message"), [wrong for wrong in WRONG_SHAPES if wrong[0].keys() & {"x", "recurrent_weight"}])
+def test_shapes_that_the_file_says_are_refused_when_the_session_is_made(shapes: dict[str, tuple[int, ...]], message: str) -> None:
+    if () in shapes.values():
+        pytest.skip("a scalar cannot be told from an unknown shape: it is refused when the session runs")
+    case = wrong_recurrent_case(shapes)
+    model = case.model(function=False)
+    for value in model.graph.input:
+        fixed = helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, case.inputs[value.name].shape)
+        value.CopyFrom(fixed)
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    with pytest.raises(ModelFileError, match=f"snn.RecurrentCubaLIF node 'layer.0': {message}"):
+        custom_ops.session(model, native=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 4), (3, 1), (2,)])
+def test_the_function_body_refuses_weights_that_are_not_square(shape: tuple[int, ...]) -> None:
+    case = wrong_recurrent_case({"recurrent_weight": shape})
+    case.outputs = ("s",)
+    with pytest.raises(Exception, match="Reshape"):
+        custom_ops.session(case.model(), native=False).run(None, case.inputs)
+
+
+@pytest.mark.parametrize(("name", "type_"), [("recurrent_weight", onnx.TensorProto.INT32), ("initial_s", onnx.TensorProto.INT32)])
+def test_wrong_types_of_a_recurrent_layer_are_refused_when_the_session_is_made(name: str, type_: int) -> None:
+    model = wrong_recurrent_case({"initial_s": (2, 3)}).model(function=False)
+    (value,) = (value for value in model.graph.input if value.name == name)
+    value.type.tensor_type.elem_type = type_
+    with pytest.raises(ModelFileError, match=rf"tensor\(int32\).*\({name}\).*RecurrentCubaLIF.*layer\.0"):
+        custom_ops.session(model, native=True)
+
+
+@pytest.mark.parametrize("largest", [254, 40_000])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_recurrent_layer_of_many_samples_is_shared_by_the_threads(library: Library, largest: int, threads: int) -> None:
+    """Several tasks, for weights of 16 bits and for larger ones; silent, lively and always firing neurons in one layer."""
+    case = simple_case("RecurrentCubaLIF", (20, 17, 200))
+    rng = np.random.default_rng(4)
+    case.inputs["recurrent_weight"] = rng.integers(-largest, largest, (200, 200)).astype(np.float32)
+    case.inputs["bias"] = rng.choice(np.int32([-4096, 0, 4095]), (17, 200))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = custom_ops.session(case.model(function=False), sess_options=options, native=True)
+    rates = case.expected()[0].mean(axis=(0, 1))
+    assert rates.min() < 0.5 < rates.max()
+    for isa in library.isas:
+        with library.isa(isa):
+            case.check(session)
+
+
+def test_chunks_of_a_recurrent_layer_equal_the_whole() -> None:
+    """What comes out as the last state goes in as the first one, across chunks of every length, of no step, too."""
+    case = simple_case("RecurrentCubaLIF", (20, 3, 70))
+    x = case.inputs.pop("x")
+    states = {"initial_u": np.zeros((3, 70), np.int32), "initial_v": np.zeros((3, 70), np.int32)}
+    states["initial_s"] = np.zeros((3, 70), np.float32)
+    session = custom_ops.session(Case(case.op_type, case.attributes, {"x": x, **case.inputs, **states}).model(), native=True)
+    parts = []
+    for begin, end in [(0, 1), (1, 1), (1, 8), (8, 20)]:
+        s, *finals = session.run(None, {"x": x[begin:end], **case.inputs, **states})
+        states = dict(zip(states, finals, strict=True))
+        parts.append(s)
+    whole = custom_ops.reference.recurrent_cuba_lif(x, **case.inputs, **case.attributes)
+    assert 0 < whole.s.mean() < 1
+    np.testing.assert_array_equal(np.concatenate(parts), whole.s)
+    np.testing.assert_array_equal(states["initial_s"], whole.s[-1])
 
 
 def test_a_scalar_input_is_refused_when_it_runs() -> None:
@@ -247,13 +348,16 @@ def test_the_library_serves_both_ends_of_onnxruntime(
 ) -> None:
     """One library; the runtimes have nothing of ours installed."""
     rng = np.random.default_rng(3)
-    state = {"CubaLIF": lambda: rng.integers(-(2**31), 2**31, (3, 5, 200)).astype(np.int32)}
     for op_type in ATTRIBUTES:
-        case = simple_case(op_type, (9, 3, 5, 200))
-        make = state.get(op_type, lambda: rng.normal(size=(3, 5, 200)).astype(np.float32))
-        case.inputs |= {"initial_v": make()}
-        if op_type == "CubaLIF":
-            case.inputs |= {"initial_u": make(), "bias": rng.integers(-60, 60, (5, 1), np.int32)}
+        case = simple_case(op_type, (9, 5, 200) if op_type == "RecurrentCubaLIF" else (9, 3, 5, 200))
+        neurons = case.inputs["x"].shape[1:]
+        if op_type in INTEGERS:
+            case.inputs |= {name: rng.integers(-(2**31), 2**31, neurons).astype(np.int32) for name in ("initial_u", "initial_v")}
+            case.inputs |= {"bias": rng.integers(-60, 60, (5, 1), np.int32)}
+        else:
+            case.inputs |= {"initial_v": rng.normal(size=neurons).astype(np.float32)}
+        if op_type == "RecurrentCubaLIF":
+            case.inputs |= {"initial_s": rng.integers(0, 2, neurons).astype(np.float32)}
         onnx.save(case.model(), tmp_path / f"{op_type}.onnx")
         np.savez(tmp_path / f"{op_type}.in.npz", **case.inputs)
         np.savez(tmp_path / f"{op_type}.out.npz", **dict(zip(case.outputs, case.expected(), strict=True)))
