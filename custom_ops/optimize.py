@@ -17,7 +17,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from .model_file import numbers, read_graph
-from .operators import CUBA_LIF, DOMAIN
+from .operators import CUBA_LIF, DOMAIN, RECURRENT_CUBA_LIF
 
 __all__ = ["optimize"]
 
@@ -91,6 +91,7 @@ class _Fuser:
         """Whether anything was fused."""
         for node in list(self._graph):
             if node.domain != DOMAIN or node.op_type != CUBA_LIF.name:
+                self._follow(node)
                 continue
             self._note_features(node)
             synapse = self._synapse(node)
@@ -113,6 +114,21 @@ class _Fuser:
         features = self._features.get(sums) if sums is not None else None
         if producer is not None and producer.op_type == "Reshape":
             features = self._unfolded(producer)
+        if features is not None:
+            self._features[node.outputs[0]] = features
+
+    def _follow(self, node: ir.Node) -> None:
+        """What spikes pass between two blocks: recurrent neurons, and delays, which are steps of zeros and a cut in time."""
+        first = node.inputs[0] if node.inputs else None
+        features = None
+        if node.domain == DOMAIN and node.op_type == RECURRENT_CUBA_LIF.name and len(node.inputs) > 1:
+            weight = _constant(node.inputs[1])
+            features = None if weight is None or weight.ndim != 2 else weight.shape[:1]
+        elif node.domain == "" and node.op_type == "Concat" and node.attributes.get_int("axis", -1) == 0:
+            features = next((self._features[value] for value in node.inputs if value in self._features), None)
+        elif node.domain == "" and node.op_type == "Slice" and len(node.inputs) == 4 and first in self._features:
+            axes = _constant(node.inputs[3])
+            features = self._features[first] if axes is not None and axes.tolist() == [0] else None
         if features is not None:
             self._features[node.outputs[0]] = features
 

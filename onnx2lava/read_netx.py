@@ -181,7 +181,9 @@ def _network(file: _Group, name: str) -> Network:
             except NetworkError as error:
                 raise NetworkError(f"In the layer {index} of {name}: {error}.") from error
         elif kind != "flatten":
-            raise ConversionError(f"{name} has a layer of the type {kind!r}, which NetX itself does not run: use conv, dense or dense_rec.")
+            raise ConversionError(
+                f"{name} has a layer of the type {kind!r}, which NetX itself does not run: use conv, dense or dense_rec."
+            )
     message_bits = file.attribute(MESSAGE_BITS, 0)
     if not 0 <= message_bits <= _MOST_MESSAGE_BITS:
         raise ValueError(f"its {MESSAGE_BITS} are {message_bits}")

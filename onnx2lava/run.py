@@ -107,8 +107,8 @@ def _attach(network: Any, spikes: Array, duration: int, first: int, folder: Path
 def _stops(network: Any, layout: Network, steps: int, samples: int) -> Iterator[tuple[int, Sequence[Callable[[], None]]]]:
     """After how many steps to stop, and what to do there; the last stop is when all spikes have passed all layers.
 
-    The layers' resets are those of neurons. What is on its way in a synapse would reach the next sample: feedback, and spikes that
-    are late by themselves. Layer k, counted from 0, sees the step t of the sample n in the step n * T + t + k + 1.
+    Resets are those of neurons. What is on its way in a synapse would reach the next sample: feedback, and spikes that are late
+    by themselves. Layer k, counted from 0, sees the step t of the sample n in the step n * T + t + k + 1.
     """
     stops: dict[int, list[Callable[[], None]]] = {steps * (sample + 1): [] for sample in range(samples)}
     for index, (block, layer) in enumerate(zip(layout.blocks, network.layers, strict=True)):

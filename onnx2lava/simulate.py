@@ -52,7 +52,8 @@ def _integer_neuron(neuron: CubaNeuron, bias: Array) -> Callable[[Array], Array]
     def fires(a: Array) -> Array:
         nonlocal u, v
         s, u, v, *_ = cuba_lif(a[None].astype(np.int32), neuron.i_decay, neuron.v_decay, neuron.v_threshold, bias, u, v)
-        return s[0]
+        spikes: Array = s[0]
+        return spikes
 
     return fires
 

@@ -109,7 +109,7 @@ def read(model: ir.Model, size: int, *, images: bool = False, counts: bool = Fal
 
 
 def read_part(model: ir.Model, size: int) -> Part:
-    """The synapse or neuron that the graph of ``model`` is. What its numbers mean is up to whoever feeds it: real values, not only spikes.
+    """The synapse or neuron that ``model`` is. What its numbers mean is up to whoever feeds it: real values, not only spikes.
 
     Raises:
         ConversionError, ModelFileError: see ``load``.
@@ -213,7 +213,8 @@ class _Reader:
         elif node.domain in _STANDARD_DOMAINS and node.op_type == "ConstantOfShape" and isinstance(inputs[0], np.ndarray):
             result = Filled.by(node, inputs[0])
         elif any(isinstance(value, Filled) for value in inputs):
-            result = inputs[0] if node.op_type in ("Cast", "Identity") else f"{described(node)} changes what is one number only"
+            filled = inputs[0] if node.op_type in ("Cast", "Identity") else None
+            result = f"{described(node)} changes what is one number only" if filled is None else filled
         elif node.domain in _STANDARD_DOMAINS and node.op_type in FOLDABLE:
             result = fold(node, inputs)
             if isinstance(result, np.ndarray):
@@ -291,9 +292,7 @@ class _Reader:
         self._take_room(node, found.recurrent)
         steps = (*signal.steps, Linear(found.weight, found.bias))
         layer = self._layer(node, replace(signal, steps=steps), found.neuron, recurrent=found.recurrent)
-        return self._add(
-            node, layer, replace(signal, dims=(*self._steps_and_samples, *found.shape), features=found.shape)
-        )
+        return self._add(node, layer, replace(signal, dims=(*self._steps_and_samples, *found.shape), features=found.shape))
 
     def _layer(
         self,

@@ -8,6 +8,7 @@ input and states. A layer for Loihi comes out where, and only where, that has th
     s[t] = h >= threshold;    v = v_reset where s[t], else h
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -23,6 +24,8 @@ from .signal import Filled, Inputs, refusal
 __all__ = ["Recurrence", "read_recurrence"]
 
 _REMEDY = "use a container of linear layers and one IF or LIF neuron with hard reset"
+_ROOM = 16 * LARGEST
+"""Numbers that are computed for one step: a small file must not keep us busy."""
 _TOLERANCE = 1e-6
 """Relative; what float32 constants of a trace (1 / tau, v_reset) make of numbers that are equal."""
 
@@ -152,15 +155,26 @@ class _Step:
 
     def layer(self) -> Recurrence:
         """The layer that the step is one step of."""
+        waiting = Counter(value for node in self._body for value in node.inputs)
+        waiting.update(self._body.outputs)
+        room = _ROOM
         for node in self._body:
             inputs = [None if value is None else self._value(value) for value in node.inputs]
             if len(node.outputs) != 1 or node.domain not in ("", "ai.onnx"):
                 raise _NotLinearError(f"a {node.op_type} is in its loop")
-            self._values[node.outputs[0]] = _computed(node, inputs)
-        *following, result = [self._value(value) for value in self._body.outputs]
-        if not isinstance(result, _Spikes) or not _are_spikes(result, result.drive):
+            result = _computed(node, inputs)
+            self._values[node.outputs[0]] = result
+            room -= _size(result)
+            if room < 0:
+                raise _NotLinearError("its loop takes more than a layer does")
+            waiting.subtract(node.inputs)
+            for value in node.inputs:
+                if value is not None and not waiting[value]:
+                    self._values.pop(value, None)
+        *following, spiking = [self._value(value) for value in self._body.outputs]
+        if not isinstance(spiking, _Spikes) or not _are_spikes(spiking, spiking.drive):
             raise _NotLinearError("what it gives are not spikes")
-        kept = [index for index, value in enumerate(following) if not _are_spikes(value, result.drive)]
+        kept = [index for index, value in enumerate(following) if not _are_spikes(value, spiking.drive)]
         if len(kept) != 1:
             raise _NotLinearError("besides its spikes it keeps something else than one membrane potential")
         potential = following[kept[0]]
@@ -169,7 +183,7 @@ class _Step:
         if isinstance(potential.on, _Sum) and potential.on.terms[..., :-1].any():
             raise _NotLinearError("its reset is soft, but Loihi's neurons reset to a fixed voltage")
         reset = _float32(potential.on.terms[..., -1] if isinstance(potential.on, _Sum) else potential.on, "reset potential")
-        return self._layer(kept[0], result.drive, potential.off, reset)
+        return self._layer(kept[0], spiking.drive, potential.off, reset)
 
     def _layer(self, potential: int, drive: _Sum, charged: _Sum, reset: float) -> Recurrence:
         before = charged.terms.reshape(-1, charged.terms.shape[-1])
@@ -200,6 +214,12 @@ class _Step:
         return self._values[value]
 
 
+def _size(value: _Value) -> int:
+    if isinstance(value, _Spikes):
+        return _size(value.on) + _size(value.off)
+    return value.terms.size if isinstance(value, _Sum) else value.size
+
+
 def _computed(node: ir.Node, inputs: Sequence[_Value | None]) -> _Value:
     """An operator: once where nothing or only input and states go in; for each of the two cases where spikes decide."""
     spikes = [value for value in inputs if isinstance(value, _Spikes)]
@@ -214,7 +234,8 @@ def _computed(node: ir.Node, inputs: Sequence[_Value | None]) -> _Value:
         given = [getattr(value, case) if isinstance(value, _Spikes) else value for value in inputs]
         if node.op_type in _ARRANGING:
             # Each element must stay where it is in the order of all, or nothing that follows would know whose spike it is.
-            if not np.array_equal(_rearranged(node, [numbers.reshape(given[0].shape), *given[1:]]).reshape(-1), numbers.reshape(-1)):
+            numbered = numbers.reshape(_shape(given[0]))
+            if not np.array_equal(_rearranged(node, [numbered, *given[1:]]).reshape(-1), numbers.reshape(-1)):
                 raise _NotLinearError(f"a {node.op_type} in its loop mixes up spikes")
             cases.append(_rearranged(node, given) if isinstance(given[0], np.ndarray) else _arranged(node, given))
         else:
@@ -225,8 +246,9 @@ def _computed(node: ir.Node, inputs: Sequence[_Value | None]) -> _Value:
     return _Spikes(drive, on, off)
 
 
-def _shape(value: _Plain) -> Shape:
-    return value.shape if isinstance(value, np.ndarray) else value.terms.shape[:-1]
+def _shape(value: _Plain | None) -> Shape:
+    assert value is not None
+    return value.terms.shape[:-1] if isinstance(value, _Sum) else value.shape
 
 
 def _rearranged(node: ir.Node, inputs: Sequence[_Plain | None]) -> Array:
@@ -289,12 +311,13 @@ def _negated(node: ir.Node, inputs: Sequence[_Plain | None]) -> _Value:
 
 def _multiplied(node: ir.Node, inputs: Sequence[_Plain | None]) -> _Value:
     value, matrix, *rest = inputs
-    transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0)
+    transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", False)
+    if not isinstance(value, _Sum):
+        raise _NotLinearError(f"a {node.op_type} in its loop stands behind its neurons")
     if (
-        not isinstance(value, _Sum)
-        or not isinstance(matrix, np.ndarray)
+        not isinstance(matrix, np.ndarray)
         or matrix.ndim != 2
-        or (node.op_type == "Gemm" and node.attributes.get_int("transA", 0))
+        or (node.op_type == "Gemm" and node.attributes.get_int("transA", False))
     ):
         raise _NotLinearError(f"a {node.op_type} in its loop does not multiply its neurons by a matrix")
     matrix = matrix.astype(np.float64) if transposed else matrix.astype(np.float64).T
@@ -308,7 +331,7 @@ def _multiplied(node: ir.Node, inputs: Sequence[_Plain | None]) -> _Value:
 
 def _normalised(node: ir.Node, inputs: Sequence[_Plain | None]) -> _Value:
     value, *statistics = inputs
-    if not isinstance(value, _Sum) or node.attributes.get_int("training_mode", 0):
+    if not isinstance(value, _Sum) or node.attributes.get_int("training_mode", False):
         raise _NotLinearError(f"a {node.op_type} in its loop normalises each batch by itself")
     scale, shift, mean, variance = (
         np.asarray(each, np.float64).reshape(-1, *[1] * (value.terms.ndim - 3)) for each in statistics

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from hypothesis import strategies as st
@@ -67,15 +68,13 @@ def examples() -> dict[str, Network]:
                 (Dense(weights(rng, 6, 9), weights(rng, 6, 6)), LEAKY, False),
             ],
         ),
-        "delayed": build(
-            (6,), [(Dense(weights(rng, 9, 6)), IF, True), (Dense(weights(rng, 7, 9)), LEAKY, True)], delays=(2, 5)
-        ),
+        "delayed": build((6,), [(Dense(weights(rng, 9, 6)), IF, True), (Dense(weights(rng, 7, 9)), LEAKY, True)], delays=(2, 5)),
     }
 
 
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
-    """Chains of one to six layers with any kernel, stride, padding, dilation, grouping, decay, threshold, bias, feedback, delay."""
+    """Chains of one to six layers with any kernel, stride, padding, dilation, groups, neuron, bias, feedback and delay."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     convolutions = draw(st.integers(0, 3))
     channels = draw(st.integers(1, 4))
@@ -124,17 +123,17 @@ def float_networks(draw: st.DrawFn) -> Network:
     for block in network.blocks:
         if draw(st.integers(0, 3)):
             size = draw(st.sampled_from([1e-3, 0.1, 1, 30]))
-
-            def random(weight: Array, size: float = size) -> Array:
-                values = (size * rng.standard_t(3, weight.shape)).astype(np.float32)
-                values.flat[0] = size  # NetX refuses dense weights without a positive one among them that are like no trained ones
-                return values
-
             neuron = FloatNeuron(draw(st.sampled_from([0.0, 0.5, 1 / 3, 1.0])), size * draw(st.sampled_from([0.3, 1.0, 7.0])))
             bias = None if block.bias is None else (size * 0.1 * rng.normal(size=block.shape[0])).astype(np.float32)
-            block = replace(block, synapse=scaled(block.synapse, random), neuron=neuron, bias=bias)
+            block = replace(block, synapse=scaled(block.synapse, partial(_heavy_tailed, rng, size)), neuron=neuron, bias=bias)
         blocks.append(block)
     return replace(network, blocks=tuple(blocks))
+
+
+def _heavy_tailed(rng: np.random.Generator, size: float, weight: Array) -> Array:
+    values: Array = (size * rng.standard_t(3, weight.shape)).astype(np.float32)
+    values.flat[0] = size  # NetX refuses dense weights without a positive one among them that are like no trained ones
+    return values
 
 
 def like_trained(seed: int = 0, decay: float = 0.0, bias: float = 0.0) -> Network:

@@ -23,7 +23,10 @@ def blocks(model: onnx.ModelProto) -> int:
 
 
 def fusible(network: Network) -> int:
-    return sum(isinstance(block.synapse, Dense) or block.synapse.groups == 1 for block in network.blocks)
+    return sum(
+        block.synapse.recurrent is None if isinstance(block.synapse, Dense) else block.synapse.groups == 1
+        for block in network.blocks
+    )
 
 
 INPUTS = {
