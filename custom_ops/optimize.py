@@ -17,7 +17,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from .model_file import numbers, read_graph
-from .operators import CUBA_LIF, DOMAIN
+from .operators import CUBA_LIF, DOMAIN, RECURRENT_CUBA_LIF
 
 __all__ = ["optimize"]
 
@@ -52,8 +52,8 @@ class _Synapse:
 def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     """``model`` with a ``CubaBlock`` in place of every convolution or dense synapse that feeds a ``CubaLIF``.
 
-    What does not fit is left as it is: grouped convolutions, weights that are not even whole numbers in -256 … 254, neurons with
-    states that go in or out, shapes that the file leaves open. Names of inputs and outputs stay.
+    What does not fit is left as it is: recurrent layers, grouped convolutions, weights that are not even whole numbers in
+    -256 … 254, neurons with states that go in or out, shapes that the file leaves open. Names of inputs and outputs stay.
 
     Args:
         model: a Loihi-integer network; it is not changed.
@@ -90,6 +90,8 @@ class _Fuser:
     def run(self) -> bool:
         """Whether anything was fused."""
         for node in list(self._graph):
+            if node.domain == DOMAIN and node.op_type == RECURRENT_CUBA_LIF.name:
+                self._note_recurrent(node)
             if node.domain != DOMAIN or node.op_type != CUBA_LIF.name:
                 continue
             self._note_features(node)
@@ -115,6 +117,12 @@ class _Fuser:
             features = self._unfolded(producer)
         if features is not None:
             self._features[node.outputs[0]] = features
+
+    def _note_recurrent(self, node: ir.Node) -> None:
+        """A recurrent layer is no block, but what reads its spikes may be one."""
+        weight = _constant(node.inputs[1])
+        if weight is not None and weight.ndim == 2:
+            self._features[node.outputs[0]] = (weight.shape[1],)
 
     def _stateless(self, node: ir.Node) -> bool:
         given = any(value is not None for value in node.inputs[2:])
@@ -199,7 +207,7 @@ class _Fuser:
             weight = weight.reshape(outputs, kernel[0] if joined else kernel[0] * kernel[1], -1)
         if not _fits(weight):
             return
-        stem = node.name or "block"
+        stem = node.name or node.outputs[0].name  # nodes need no name
         constants = [self._initializer(f"{stem}/packed_weight", _packed_weight(weight))]
         if bias.any():
             constants.append(self._initializer(f"{stem}/packed_bias", bias))

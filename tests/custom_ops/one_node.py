@@ -66,11 +66,7 @@ class Case:
                 helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), shapes.get(name, axes[1:]))
                 for name, value in self.inputs.items()
             ],
-            [
-                helper.make_tensor_value_info(name, types[name], shapes.get(name, axes[1:]))
-                for name in self.outputs
-                if name
-            ],
+            [helper.make_tensor_value_info(name, types[name], shapes.get(name, axes[1:])) for name in self.outputs if name],
         )
         return helper.make_model(
             graph,
