@@ -52,8 +52,8 @@ class _Synapse:
 def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     """``model`` with a ``CubaBlock`` in place of every convolution or dense synapse that feeds a ``CubaLIF``.
 
-    What does not fit is left as it is: grouped convolutions, weights that are not even whole numbers in -256 … 254, neurons with
-    states that go in or out, shapes that the file leaves open. Names of inputs and outputs stay.
+    What does not fit is left as it is: recurrent layers, grouped convolutions, weights that are not even whole numbers in
+    -256 … 254, neurons with states that go in or out, shapes that the file leaves open. Names of inputs and outputs stay.
 
     Args:
         model: a Loihi-integer network; it is not changed.
@@ -215,7 +215,7 @@ class _Fuser:
             weight = weight.reshape(outputs, kernel[0] if joined else kernel[0] * kernel[1], -1)
         if not _fits(weight):
             return
-        stem = node.name or "block"
+        stem = node.name or node.outputs[0].name  # nodes need no name
         constants = [self._initializer(f"{stem}/packed_weight", _packed_weight(weight))]
         if bias.any():
             constants.append(self._initializer(f"{stem}/packed_bias", bias))

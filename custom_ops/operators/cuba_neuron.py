@@ -1,4 +1,4 @@
-"""What the neurons in Loihi's integers share: attributes, equations, and the arithmetic of a time step in their function bodies."""
+"""What the neurons in Loihi's integers share: attributes, equations, and the arithmetic of a time step of their bodies."""
 
 import onnx
 

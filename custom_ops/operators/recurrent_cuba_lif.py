@@ -93,7 +93,7 @@ RECURRENT_CUBA_LIF = Operator(
             "recurrent_weight",
             ("tensor(float)",),
             "[F, F]",
-            "weight from each neuron (row) to each neuron (column), whole numbers; the magnitudes in a column sum up to at most 2**24",
+            "weight from each neuron (row) to each (column), whole numbers; the magnitudes in a column sum up to at most 2**24",
         ),
         Value(
             "bias",

@@ -6,12 +6,13 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import custom_ops
 from custom_ops.errors import RuntimeUnavailableError
 
-from .one_node import Case
+from .one_node import INTEGERS, Case
 
 NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
 needs_nvcc = pytest.mark.skipif(NVCC is None, reason="no CUDA compiler (nvcc) here, so there is no library for GPUs to test")
@@ -19,9 +20,12 @@ needs_nvcc = pytest.mark.skipif(NVCC is None, reason="no CUDA compiler (nvcc) he
 
 def case(op_type: str, shape: tuple[int, ...]) -> Case:
     rng = np.random.default_rng(0)
-    if op_type == "CubaLIF":
+    if op_type in INTEGERS:
         attributes = {"i_decay": 1000, "v_decay": 100, "v_threshold": 50}
-        return Case(op_type, attributes, {"x": rng.integers(-100, 150, shape).astype(np.float32)})
+        inputs = {"x": rng.integers(-100, 150, shape).astype(np.float32)}
+        if op_type == "RecurrentCubaLIF":
+            inputs["recurrent_weight"] = rng.integers(-256, 255, (shape[-1], shape[-1])).astype(np.float32)
+        return Case(op_type, attributes, inputs)
     leak = {"tau": 2.0} if op_type == "LIF" else {}
     return Case(op_type, {"v_threshold": 1.0, "v_reset": 0.0, **leak}, {"x": rng.normal(size=shape).astype(np.float32)})
 
@@ -57,14 +61,27 @@ def test_the_library_has_code_for_each_gpu_and_ptx_for_later_ones(library: ctype
 
 
 @needs_nvcc
-@pytest.mark.parametrize("op_type", ["CubaLIF", "IF", "LIF"])
+@pytest.mark.parametrize("op_type", ["CubaLIF", "IF", "LIF", "RecurrentCubaLIF"])
 def test_a_session_on_the_gpu_equals_the_reference_or_says_that_there_is_none(library: ctypes.CDLL, op_type: str) -> None:
-    one = case(op_type, (9, 3, 5, 200))
+    one = case(op_type, (9, 3, 200) if op_type == "RecurrentCubaLIF" else (9, 3, 5, 200))
     if library.snn_cuda_devices():
         one.check(custom_ops.session(one.model(), device="cuda"))
         return
     with pytest.raises(RuntimeUnavailableError, match=r"No CUDA GPU was found on this machine: use device='cpu'\."):
         custom_ops.session(one.model(), device="cuda")
+
+
+@needs_nvcc
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_recurrent_layer_runs_on_the_cpu_in_either_kind_of_session(copies: bool) -> None:
+    """It has no kernel for the GPU, so this needs none: with onnxruntime's CUDA provider and without, the CPU's serves."""
+    one = case("RecurrentCubaLIF", (9, 3, 200))
+    options = onnxruntime.SessionOptions()
+    if copies:
+        options.add_session_config_entry("snn.cuda_copies", "1")
+    options.register_custom_ops_library(custom_ops.get_library_path("cuda"))
+    model = one.model(function=False).SerializeToString()
+    one.check(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
 
 
 @needs_nvcc

@@ -8,7 +8,7 @@ import onnx
 import onnx.parser
 from onnx import numpy_helper
 
-from custom_ops.operators import OPERATORS
+from custom_ops.operators import OPERATORS, Form
 from onnx2lava import quantize, save_netx, to_onnx
 from tests.onnx2lava.networks import examples, like_trained
 
@@ -36,6 +36,14 @@ _FLOAT = """<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
         output = MatMul (s1, vote)
     }"""
 
+_RECURRENT = """<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+    recurrent (float[T, N, 7] input) => (float[T, N, 4] output) {
+        sums0 = MatMul (input, weight)
+        s0 = snn.RecurrentCubaLIF <i_decay = 1000, v_decay = 100, v_threshold = 90> (sums0, back, shift)
+        sums1 = MatMul (s0, matrix)
+        output = snn.CubaLIF <i_decay = 4096, v_decay = 0, v_threshold = 64> (sums1)
+    }"""
+
 
 def _float_network() -> onnx.ModelProto:
     """Everything that lowering knows, and a readout behind the last spikes."""
@@ -60,11 +68,25 @@ def _float_network() -> onnx.ModelProto:
     return model
 
 
+def _recurrent_network() -> onnx.ModelProto:
+    """A layer whose spikes come back, before one that a session makes a block of."""
+    rng = np.random.default_rng(6)
+    shapes = {"weight": (7, 9), "back": (9, 9), "matrix": (9, 4)}
+    constants = {name: (2 * rng.integers(-60, 60, shape)).astype(np.float32) for name, shape in shapes.items()}
+    model = onnx.parser.parse_model(_RECURRENT)
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(9, dtype=np.int32), "shift"))
+    model.functions.append(OPERATORS["RecurrentCubaLIF"].function(Form(bias=True)))
+    model.functions.append(OPERATORS["CubaLIF"].function())
+    return model
+
+
 @cache
 def onnx_files() -> dict[str, bytes]:
     """The small ones several times over: a case takes as long as its file is large."""
     models = {name: to_onnx(network) for name, network in examples().items()}
     models["float"] = _float_network()
+    models["recurrent"] = _recurrent_network()
     models["like trained"] = to_onnx(like_trained(bias=0.1, decay=0.5))
     files = {name: model.SerializeToString() for name, model in models.items()}
     files["digits_csnn.onnx"] = (ROOT / "models" / "digits_csnn.onnx").read_bytes()

@@ -26,7 +26,7 @@ _OPERATORS = [
     *("Add", "AveragePool", "BatchNormalization", "Cast", "Concat", "Constant", "ConstantOfShape", "Conv", "DequantizeLinear"),
     *("Div", "Einsum", "Expand", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "Identity", "If", "Loop", "MatMul", "MaxPool"),
     *("Mul", "Pad", "Range", "ReduceProd", "Reshape", "Resize", "Scan", "Shape", "Slice", "Squeeze", "Sub", "Tile", "Transpose"),
-    *("Unsqueeze", "CubaLIF", "CubaBlock", "IF", "LIF", "Nothing"),
+    *("Unsqueeze", "CubaLIF", "CubaBlock", "RecurrentCubaLIF", "IF", "LIF", "Nothing"),
 ]
 
 

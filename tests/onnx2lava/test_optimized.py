@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,6 +147,33 @@ def test_what_does_not_fit_stays_as_it_is(change):
     x = spikes(examples()["conv, pool, dense"], 9, 2)
     body, native = (custom_ops.session(model, native=n).run(None, {"input": x})[0] for n in (False, True))
     np.testing.assert_array_equal(native, body)
+
+
+_RECURRENT = """<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+    net (float[T, N, 12] input) => (float[T, N, 6] output) {
+        sums0 = MatMul (input, weight0)
+        s0 = snn.CubaLIF <i_decay = 4096, v_decay = 100, v_threshold = 200> (sums0)
+        sums1 = MatMul (s0, weight1)
+        s1 = snn.RecurrentCubaLIF <i_decay = 1000, v_decay = 100, v_threshold = 300> (sums1, back)
+        sums2 = MatMul (s1, weight2)
+        output = snn.CubaLIF <i_decay = 4096, v_decay = 0, v_threshold = 250> (sums2)
+    }"""
+
+
+def test_a_recurrent_layer_stays_and_the_layers_around_it_become_blocks():
+    rng = np.random.default_rng(2)
+    model = onnx.parser.parse_model(_RECURRENT)
+    for name, shape in {"weight0": (12, 20), "weight1": (20, 30), "back": (30, 30), "weight2": (30, 6)}.items():
+        weight = 2 * rng.integers(-64, 64, shape)
+        model.graph.initializer.append(numpy_helper.from_array(weight.astype(np.float32), name))
+    model.functions.extend(custom_ops.OPERATORS[name].function() for name in ("CubaLIF", "RecurrentCubaLIF"))
+    kinds = [node.op_type for node in optimize(model).graph.node]
+    assert kinds == ["CubaBlock", "MatMul", "RecurrentCubaLIF", "CubaBlock"]
+    x = (rng.random((20, 3, 12)) < 0.5).astype(np.float32)
+    expected, found = (custom_ops.session(model, native=native).run(None, {"input": x})[0] for native in (False, True))
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(_run(model, x)[0], expected)
 
 
 def test_a_model_without_integer_neurons_is_returned_as_it_is():

@@ -14,6 +14,7 @@
 #include "block.h"
 #include "kernels/isa.h"
 #include "layer.h"
+#include "recurrent.h"
 
 namespace {
 
@@ -144,6 +145,82 @@ void check_cuba_lif(Random& random) {
       }
       expect(final_u[n] == u, kernels->isa, "CubaLIF's current");
       expect(final_v[n] == v, kernels->isa, "CubaLIF's potential");
+    }
+  }
+}
+
+void check_recurrent(Random& random) {
+  const std::size_t samples = random.between(0, 3), steps = random.one_of<i64>({0, 1, 5, 20});
+  const std::size_t F = random.one_of<i64>({0, 1, 15, 16, 17, 63, 64, 65, random.between(1, 150)}), neurons = samples * F;
+  const i64 largest = random.one_of<i64>({3, 254, 32767, 32768, 1 << 24});  // the last two need more than 16 bits
+  const bool x_is_float = random.coin();
+  const i64 scale = random.scale();
+  auto x_int = filled<i32>(steps * neurons, [&] { return random.integer(scale); });
+  auto x_float = filled<float>(steps * neurons, [&] {
+    return static_cast<float>(random.integer(std::min<i64>(scale, 1 << 24)) / 128) + random.one_of({0.0f, 0.0f, 0.5f, -0.5f, 0.25f});
+  });
+  auto weight = filled<float>(F * F, [&] {
+    return static_cast<float>(random.between(-largest, largest)) + (largest < 1 << 16 ? random.one_of({0.0f, 0.0f, 0.5f, -0.25f}) : 0.0f);
+  });
+  auto bias = filled<i32>(F, [&] { return static_cast<i32>(random.between(-4096, 4095)); });
+  auto initial_u = filled<i32>(neurons, [&] { return random.integer(INT32_MAX); });
+  auto initial_v = filled<i32>(neurons, [&] { return random.integer(1 << 23); });
+  auto initial_s = filled<float>(neurons, [&] { return random.one_of({0.0f, -0.0f, 1.0f, 0.5f}); });
+  auto s = filled<float>(steps * neurons, [] { return NAN; }), final_s = filled<float>(neurons, [] { return NAN; });
+  auto final_u = filled<i32>(neurons, [] { return 0; }), final_v = filled<i32>(neurons, [] { return 0; });
+
+  snn::RecurrentLayer layer{};
+  layer.samples = samples, layer.features = F, layer.weight = weight.get();
+  layer.initial_s = random.coin() ? initial_s.get() : nullptr, layer.final_s = final_s.get();
+  auto& cuba = layer.cuba;
+  cuba.parameters = {static_cast<i32>(random.one_of<i64>({0, 4096, random.between(0, 4096)})),
+                     static_cast<i32>(random.one_of<i64>({0, 4096, random.between(0, 4096)})),
+                     static_cast<i32>(random.one_of<i64>({0, 131071, random.between(0, 300)})) << 6};
+  cuba.steps = steps, cuba.neurons = neurons, cuba.x_is_float = x_is_float;
+  cuba.x = x_is_float ? static_cast<void*>(x_float.get()) : x_int.get();
+  cuba.bias_over_neurons = Broadcast({static_cast<i64>(F)}, {static_cast<i64>(samples), static_cast<i64>(F)});
+  cuba.bias = random.coin() ? bias.get() : nullptr;
+  cuba.initial_u = random.coin() ? initial_u.get() : nullptr, cuba.initial_v = random.coin() ? initial_v.get() : nullptr;
+  cuba.s = s.get(), cuba.final_u = final_u.get(), cuba.final_v = final_v.get();
+
+  for (int index = 0; const snn::Kernels* kernels = snn::available_kernels(index); ++index) {
+    snn::use_isa(kernels->isa);
+    const std::unique_ptr<snn::WordRow[]> words(new snn::WordRow[layer.word_columns() * F]);
+    bool fit = true;
+    for (std::size_t band = layer.word_bands(); band-- > 0;) fit = layer.make_words(band, words.get()) && fit;
+    layer.words = fit && random.coin() ? words.get() : nullptr;
+    const std::size_t middle = random.between(0, samples);
+    layer.run(middle, samples);
+    layer.run(0, middle);
+    for (std::size_t n = 0; n < samples; ++n) {
+      const std::size_t first = n * F;
+      std::vector<i32> u(F), v(F), fired(F), next(F);
+      for (std::size_t i = 0; i < F; ++i) {
+        u[i] = cuba.initial_u ? initial_u[first + i] : 0, v[i] = cuba.initial_v ? initial_v[first + i] : 0;
+        fired[i] = layer.initial_s && initial_s[first + i] != 0.0f;
+      }
+      for (std::size_t t = 0; t < steps; ++t, fired.swap(next)) {
+        for (std::size_t i = 0; i < F; ++i) {
+          const std::size_t at = t * neurons + first + i;
+          i64 a = x_is_float ? static_cast<i64>(std::nearbyint(static_cast<double>(x_float[at]))) : x_int[at];
+          for (std::size_t j = 0; j < F; ++j)
+            if (fired[j]) a += static_cast<i64>(std::nearbyint(static_cast<double>(weight[j * F + i])));
+          i64 sum = wrapped(static_cast<i64>(u[i]) * cuba.parameters.u_keep / 4096 + wrapped(a * 64));
+          if (sum > 1 << 23) sum -= 1 << 24;
+          if (sum <= -(1 << 23)) sum += 1 << 24;
+          u[i] = wrapped(sum);
+          sum = wrapped(static_cast<i64>(v[i]) * cuba.parameters.v_keep / 4096 + u[i] + (cuba.bias ? bias[i] * 64 : 0));
+          v[i] = static_cast<i32>(std::min<i64>(std::max<i64>(sum, 1 - (1 << 23)), (1 << 23) - 1));
+          next[i] = v[i] > cuba.parameters.threshold;
+          expect(s[at] == static_cast<float>(next[i]), kernels->isa, "a recurrent layer's spike");
+          if (next[i]) v[i] = 0;
+        }
+      }
+      for (std::size_t i = 0; i < F; ++i) {
+        expect(final_u[first + i] == u[i], kernels->isa, "a recurrent layer's current");
+        expect(final_v[first + i] == v[i], kernels->isa, "a recurrent layer's potential");
+        expect(final_s[first + i] == static_cast<float>(fired[i]), kernels->isa, "a recurrent layer's last spike");
+      }
     }
   }
 }
@@ -285,6 +362,7 @@ int main(int count, char** arguments) {
     for (; std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < seconds; ++round) {
       Random random(seed + round);
       check_cuba_lif(random);
+      check_recurrent(random);
       check_float_neuron(random);
       check_block(random);
     }

@@ -6,6 +6,7 @@
 #include "cuda/launch.h"
 #include "cuda/neurons_cuda.h"
 #include "neurons_cpu.h"
+#include "recurrent_kernel.h"
 
 #define SNN_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -40,6 +41,15 @@ const std::vector<const snn::Operator*>& with_provider() {
   return operators;
 }
 
+const std::vector<const snn::Operator*>& without_provider() {
+  static const std::vector<const snn::Operator*> operators = [] {
+    std::vector<const snn::Operator*> all = snn::copying_operators();
+    for (const snn::Operator* op : snn::recurrent_operators()) all.push_back(op);  // has no kernel for the GPU
+    return all;
+  }();
+  return operators;
+}
+
 }  // namespace
 
 // Called by onnxruntime when the library is registered with a session's options.
@@ -48,7 +58,7 @@ SNN_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const snn::o
   if (!table) return nullptr;  // an onnxruntime before 1.20: nothing is registered, and the function bodies serve
   const snn::Api api(table);
   try {
-    return snn::register_operators(options, api, copies(api, options) ? snn::copying_operators() : with_provider());
+    return snn::register_operators(options, api, copies(api, options) ? without_provider() : with_provider());
   } catch (const std::exception& error) {
     return api.CreateStatus(snn::ort::runtime_exception, error.what());
   }
