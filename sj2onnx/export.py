@@ -23,7 +23,7 @@ from .blocks import BlockContainer
 from .containers import unroll_containers
 from .errors import ExportError
 from .fixed_steps import fixed_steps
-from .integer_block import IntegerBlock
+from .integer_block import IntegerBlock, use_integers
 from .passes import clean
 from .passes.spiking_outputs import expose_spikes
 from .stateful import NodeCall, carry_states, network_step_mode, node_calls, replace_neurons, states_entry
@@ -117,12 +117,7 @@ def _prepared(net: nn.Module, stateful: bool) -> tuple[nn.Module, str]:
     ready = copy.deepcopy(net, shared).cpu()
     if isinstance(ready, BlockContainer | MemoryModule):
         ready = nn.Sequential(ready)
-    # What runs inside of another stateful module is traced with it, as it is.
-    inside = {id(part) for module in ready.modules() if isinstance(module, MemoryModule) for part in module.modules()}
-    for module in list(ready.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, BlockContainer) and id(child) not in inside:
-                setattr(module, name, IntegerBlock(child))
+    use_integers(ready)
     ready.eval()
     functional.reset_net(ready)
     unroll_containers(ready)

@@ -287,29 +287,33 @@ def _node(module: nn.Module) -> Node | None:
     """The node of a neuron that has an operator of this project."""
     if isinstance(module, IntegerBlock):
         assert module.neuron_attributes is not None
-        return _operator_node("CubaLIF", module.neuron_attributes, (None,), ("u", "v"), (0.0, 0.0), torch.int32)
+        if module.feedback:
+            states = {"u": torch.int32, "v": torch.int32, "s": torch.float32}
+            return _operator_node("RecurrentCubaLIF", module.neuron_attributes, lambda: (module.weight.t(), None), states)
+        return _operator_node("CubaLIF", module.neuron_attributes, lambda: (None,), {"u": torch.int32, "v": torch.int32})
     found = translation(module)
     if found is None:
         return None
     # Plain numbers: what reads a tensor while torch traces would become part of the graph.
-    return _operator_node(found.operator, dict(found.attributes(module)), (), found.states, found.initial(module), torch.float32)
+    states = dict.fromkeys(found.states, torch.float32)
+    return _operator_node(found.operator, dict(found.attributes(module)), tuple, states, found.initial(module))
 
 
 def _operator_node(
     operator: str,
     attributes: Mapping[str, int | float],
-    skipped: Sequence[None],
-    states: Sequence[str],
-    initial: Sequence[float],
-    dtype: torch.dtype,
+    parameters: Callable[[], Sequence[torch.Tensor | None]],
+    states: Mapping[str, torch.dtype],
+    initial: Sequence[float] | None = None,
 ) -> Node:
     def function(stateful: bool, opset: int) -> onnx.FunctionProto:
         body = OPERATORS[operator].function(Form(states=stateful))
         body.opset_import[0].version = opset
         return body
 
-    types = [dtype] * len(states)
-    return Node(operator, attributes, lambda: skipped, states, initial, None, types, function, lambda x: x, attributes)
+    names, types = list(states), list(states.values())
+    starts = initial or [0.0] * len(names)
+    return Node(operator, attributes, parameters, names, starts, None, types, function, lambda x: x, attributes)
 
 
 class _Names:

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from custom_ops.operators import RECURRENT_CUBA_LIF
+
 from .module_names import module_path
 
 __all__ = ["IntegerWeightsPass"]
@@ -27,8 +29,12 @@ class IntegerWeightsPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         modified = False
+        doubles: dict[str, ir.Value] = {}
         for node in list(graph):
             path = module_path(node)
+            if node.op_type == RECURRENT_CUBA_LIF.name and path in doubles:  # spikes come back through the same weight
+                node.replace_input_with(1, doubles[path])
+                continue
             if node.op_type not in ("Conv", "MatMul") or path not in self._weights:
                 continue
             half = (self._weights[path] / 2).astype(np.int8)
@@ -51,6 +57,7 @@ class IntegerWeightsPass(ir.passes.InPlacePass):
             for new in (cast, two, double):
                 new.metadata_props.update(node.metadata_props)
             graph.insert_before(node, [cast, two, double])
-            node.replace_input_with(1, double.outputs[0])
+            doubles[path] = double.outputs[0]
+            node.replace_input_with(1, doubles[path])
             modified = True
         return ir.passes.PassResult(model, modified)

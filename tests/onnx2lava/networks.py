@@ -68,7 +68,7 @@ def examples() -> dict[str, Network]:
                 (Dense(weights(rng, 6, 9), weights(rng, 6, 6)), LEAKY, False),
             ],
         ),
-        "delayed": build((6,), [(Dense(weights(rng, 9, 6)), IF, True), (Dense(weights(rng, 7, 9)), LEAKY, True)], delays=(2, 5)),
+        "delayed": build((6,), [(Dense(weights(rng, 9, 6)), IF, True), (Dense(weights(rng, 7, 9)), LEAKY, True)], delays=(1, 2)),
     }
 
 
