@@ -74,7 +74,7 @@ def use_integers(net: nn.Module) -> None:
                 inner = next((inside for inside, part in child.named_modules() if isinstance(part, BlockContainer)), None)
                 if inner is not None:
                     raise ExportError(
-                        f"The module {where!r} ({type(child).__name__}) runs the block {inner!r} step by step, with numbers that are "
+                        f"The module {where!r} ({type(child).__name__}) runs the block {inner!r} step by step, on sums that are "
                         "not whole: use ElementWiseRecurrentContainer(block, lambda y, x: x + y) with a fully connected block."
                     )
             elif isinstance(child, BlockContainer):

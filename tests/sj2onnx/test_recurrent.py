@@ -236,7 +236,7 @@ def test_what_loihi_cannot_say_is_refused_with_one_sentence(name: str) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: chain(fed_back(block(9, 9), 9, 9)), "numbers that are not whole"),
+        (lambda: chain(fed_back(block(9, 9), 9, 9)), "sums that are not whole"),
         (lambda: chain(added(block(9, 9), lambda y, x: x - y)), "must add its spikes"),
     ],
 )
