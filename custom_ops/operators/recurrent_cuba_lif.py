@@ -11,7 +11,7 @@ __all__ = ["RECURRENT_CUBA_LIF"]
 _EQUATIONS = (
     """\
 w    = recurrent_weight, rounded to the nearest whole numbers (ties to even)
-a[t] = x[t], rounded likewise, + s[t-1] @ w,    s[-1] = 1 where initial_s is not 0
+a[t] = x[t], rounded likewise, + s[t-1] @ w,    s[-1] = initial_s != 0, or 0 without it
 """
     + CUBA_EQUATIONS
 )
