@@ -12,8 +12,9 @@ import onnx_ir as ir
 from custom_ops.model_file import numbers
 
 from ..network import Array
+from .signal import Filled
 
-__all__ = ["FOLDABLE", "fold"]
+__all__ = ["FOLDABLE", "filled", "fold"]
 
 _FEW = 1024  # elements that shape arithmetic may make out of nothing
 
@@ -32,6 +33,15 @@ def fold(node: ir.Node, inputs: Sequence[object]) -> Array | str:
     try:
         return FOLDABLE[node.op_type](node, arrays)
     except (ValueError, TypeError, IndexError, OverflowError, KeyError, AttributeError) as error:
+        return f"the node {node.name!r} ({node.op_type}) cannot be computed ({' '.join(str(error).split())})"
+
+
+def filled(node: ir.Node, shape: Array) -> Filled | str:
+    """What ``node``, a ConstantOfShape, gives for ``shape``; or the reason why it gives nothing."""
+    try:
+        value = numbers(node.attributes["value"].as_tensor()).reshape(-1)[0] if "value" in node.attributes else 0.0
+        return Filled(tuple(int(dim) for dim in shape.reshape(-1)), float(value))
+    except (ValueError, TypeError, IndexError, OverflowError, AttributeError) as error:
         return f"the node {node.name!r} ({node.op_type}) cannot be computed ({' '.join(str(error).split())})"
 
 

@@ -24,7 +24,7 @@ from ..errors import ConversionError
 from ..layers import Convolution, Layer, Linear, MaxPool, SpikingNeuron, Step
 from ..network import INPUT, Array, CubaNeuron, FloatNeuron, Shape
 from .arrangement import ARRANGEMENTS
-from .constants import FOLDABLE, fold
+from .constants import FOLDABLE, filled, fold
 from .delays import DELAYS
 from .neurons import NEURONS
 from .pooling import POOLING
@@ -211,10 +211,10 @@ class _Reader:
         if any(isinstance(value, Signal) for value in inputs):
             result: Value = self._apply(node, inputs)
         elif node.domain in _STANDARD_DOMAINS and node.op_type == "ConstantOfShape" and isinstance(inputs[0], np.ndarray):
-            result = Filled.by(node, inputs[0])
+            result = filled(node, inputs[0])
         elif any(isinstance(value, Filled) for value in inputs):
-            filled = inputs[0] if node.op_type in ("Cast", "Identity") else None
-            result = f"{described(node)} changes what is one number only" if filled is None else filled
+            first = inputs[0] if node.op_type in ("Cast", "Identity") else None
+            result = first if isinstance(first, Filled) else f"{described(node)} changes what is one number only"
         elif node.domain in _STANDARD_DOMAINS and node.op_type in FOLDABLE:
             result = fold(node, inputs)
             if isinstance(result, np.ndarray):

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from ..lower.compose import LARGEST
 from ..network import Array, FloatNeuron, Shape
-from .constants import FOLDABLE, fold
+from .constants import FOLDABLE, filled, fold
 from .signal import Filled, Inputs, refusal
 
 __all__ = ["Recurrence", "read_recurrence"]
@@ -91,7 +91,8 @@ def read_recurrence(node: ir.Node, function: ir.Function, features: Shape, input
         ConversionError: it is not a layer for Loihi.
     """
     try:
-        return _read(function, features, inputs)
+        with np.errstate(all="ignore"):  # what ends up not finite is no layer's
+            return _read(function, features, inputs)
     except _NotLinearError as error:
         raise refusal(node, str(error), _REMEDY) from error
     except (ValueError, IndexError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -127,7 +128,7 @@ def _fold(node: ir.Node, values: dict[ir.Value, object]) -> None:
         dims = np.array(inputs[0].dims, np.int64)
         values[node.outputs[0]] = dims[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(dims))]
     elif node.op_type == "ConstantOfShape" and isinstance(inputs[0], np.ndarray):
-        values[node.outputs[0]] = Filled.by(node, inputs[0])
+        values[node.outputs[0]] = filled(node, inputs[0])
     elif node.op_type in FOLDABLE:
         values[node.outputs[0]] = fold(node, inputs)
 

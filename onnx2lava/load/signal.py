@@ -69,12 +69,6 @@ class Filled:
     dims: tuple[int, ...]
     value: float
 
-    @classmethod
-    def by(cls, node: ir.Node, shape: Array) -> "Filled":
-        """What the node, a ConstantOfShape, gives for ``shape``."""
-        tensor = node.attributes["value"].as_tensor().numpy() if "value" in node.attributes else np.zeros(1)
-        return cls(tuple(int(dim) for dim in shape.reshape(-1)), float(tensor.reshape(-1)[0]))
-
 
 Value: TypeAlias = Array | Signal | Filled | str
 """A string says why a value is neither constant nor signal."""

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from custom_ops.operators import OPERATORS, Form
 from onnx2lava import quantize, save_netx, to_onnx
-from tests.onnx2lava.networks import examples, like_trained
+from tests.onnx2lava.networks import examples, like_trained, on_grid
 
 __all__ = ["netx_files", "onnx_files"]
 
@@ -43,6 +43,59 @@ _RECURRENT = """<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
         sums1 = MatMul (s0, matrix)
         output = snn.CubaLIF <i_decay = 4096, v_decay = 0, v_threshold = 64> (sums1)
     }"""
+
+_CONTAINER = """<domain: "snn", opset_import: ["" : 21]>
+    Container (x, matrix, shift) => (y) {
+        samples = Shape <start = 1, end = 2> (x)
+        rest = Constant <value = int64[1] {5}> ()
+        target = Concat <axis = 0> (samples, rest)
+        quiet = ConstantOfShape <value = float[1] {0.0}> (target)
+        low = ConstantOfShape <value = float[1] {-0.25}> (target)
+        s_end, v_end, y = Scan <num_scan_inputs = 1, body = step
+          (float[N, 5] s, float[N, 5] v, float[N, 7] x_t) => (float[N, 5] s_out, float[N, 5] v_out, float[N, 5] y_t) {
+            both = Concat <axis = -1> (x_t, s)
+            sums = Gemm <transB = 1> (both, matrix, shift)
+            zero = Constant <value_ints = [0]> ()
+            one = Constant <value_ints = [1]> ()
+            longer = Unsqueeze (sums, zero)
+            cut = Slice (longer, zero, one, zero)
+            same = Squeeze (cut, zero)
+            tau = Constant <value = float {2.0}> ()
+            reset = Constant <value = float {-0.25}> ()
+            gap = Sub (v, reset)
+            drive = Sub (same, gap)
+            share = Div (drive, tau)
+            h = Add (v, share)
+            threshold = Constant <value = float {0.5}> ()
+            above = Sub (h, threshold)
+            nothing = Constant <value = float {0.0}> ()
+            fires = GreaterOrEqual (above, nothing)
+            spike = Cast <to = 1> (fires)
+            low_part = Mul (spike, reset)
+            unit = Constant <value = float {1.0}> ()
+            silent = Sub (unit, spike)
+            high_part = Mul (silent, h)
+            v_out = Add (low_part, high_part)
+            stack = Unsqueeze (spike, zero)
+            list = Concat <axis = 0> (stack)
+            index = Constant <value = int64 {0}> ()
+            s_out = Gather <axis = 0> (list, index)
+            y_t = Identity (s_out)
+          }> (quiet, low, x)
+    }"""
+
+
+def _container() -> onnx.ModelProto:
+    """A loop over time as torch writes those of SpikingJelly's containers."""
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+        container (float[T, N, 7] input) => (float[T, N, 5] output) {
+            output = snn.Container (input, matrix, shift)
+        }""")
+    rng = np.random.default_rng(7)
+    constants = {"matrix": rng.normal(0, 1, (5, 12)).astype(np.float32), "shift": rng.normal(0, 0.1, 5).astype(np.float32)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    model.functions.append(onnx.parser.parse_function(_CONTAINER))
+    return model
 
 
 def _float_network() -> onnx.ModelProto:
@@ -87,6 +140,9 @@ def onnx_files() -> dict[str, bytes]:
     models = {name: to_onnx(network) for name, network in examples().items()}
     models["float"] = _float_network()
     models["recurrent"] = _recurrent_network()
+    models["container"] = _container()
+    models["delayed, float"] = to_onnx(on_grid(examples()["delayed"]))
+    models["recurrent, float"] = to_onnx(on_grid(examples()["recurrent"]))
     models["like trained"] = to_onnx(like_trained(bias=0.1, decay=0.5))
     files = {name: model.SerializeToString() for name, model in models.items()}
     files["digits_csnn.onnx"] = (ROOT / "models" / "digits_csnn.onnx").read_bytes()
