@@ -27,8 +27,8 @@ struct RecurrentLayer {
   bool make_words(std::size_t band, WordRow* all) const;
   std::size_t word_bands() const;
 
-  // All time steps of the samples [begin, end), which go through each step side by side.
-  // Ranges that do not overlap may run at the same time.
+  // All time steps of the samples [begin, end), which go through them side by side. Ranges that do not overlap may run at the same
+  // time.
   void run(std::size_t begin, std::size_t end) const;
   // How many samples are worth a task.
   std::size_t samples_in_task() const;

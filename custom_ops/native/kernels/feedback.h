@@ -34,7 +34,7 @@ inline void feedback_columns(const FeedbackTile& tile, std::size_t at) {
 
 template <class L, class X, class Weight>
 void feedback_of(const FeedbackTile& tile) {
-  constexpr int together = L::width == 1 ? 4 : L::width == 4 ? 16 : 64 / L::width;
+  constexpr int together = feedback_width / L::width;
   std::size_t at = 0;
   for (; at + together * L::width <= tile.count; at += together * L::width) feedback_columns<L, together, X, Weight>(tile, at);
   for (; at + L::width <= tile.count; at += L::width) feedback_columns<L, 1, X, Weight>(tile, at);
