@@ -36,10 +36,15 @@ def fold(node: ir.Node, inputs: Sequence[object]) -> Array | str:
         return f"the node {node.name!r} ({node.op_type}) cannot be computed ({' '.join(str(error).split())})"
 
 
-def filled(node: ir.Node, shape: Array) -> Filled | str:
-    """What ``node``, a ConstantOfShape, gives for ``shape``; or the reason why it gives nothing."""
+def filled(node: ir.Node, inputs: Sequence[object]) -> Filled | str:
+    """What ``node``, a ConstantOfShape, gives; or the reason why it gives nothing. Arguments as for :func:`fold`."""
+    shape = inputs[0] if inputs else None
+    if isinstance(shape, str):
+        return shape
     try:
         value = numbers(node.attributes["value"].as_tensor()).reshape(-1)[0] if "value" in node.attributes else 0.0
+        if not isinstance(shape, np.ndarray) or shape.dtype.kind not in "iu" or shape.size > _FEW or shape.min(initial=0) < 0:
+            raise ValueError("its input is no shape")
         return Filled(tuple(int(dim) for dim in shape.reshape(-1)), float(value))
     except (ValueError, TypeError, IndexError, OverflowError, AttributeError) as error:
         return f"the node {node.name!r} ({node.op_type}) cannot be computed ({' '.join(str(error).split())})"

@@ -210,8 +210,8 @@ class _Reader:
         inputs = [None if value is None else self._value(value) for value in node.inputs]
         if any(isinstance(value, Signal) for value in inputs):
             result: Value = self._apply(node, inputs)
-        elif node.domain in _STANDARD_DOMAINS and node.op_type == "ConstantOfShape" and isinstance(inputs[0], np.ndarray):
-            result = filled(node, inputs[0])
+        elif node.domain in _STANDARD_DOMAINS and node.op_type == "ConstantOfShape":
+            result = filled(node, inputs)
         elif any(isinstance(value, Filled) for value in inputs):
             first = inputs[0] if node.op_type in ("Cast", "Identity") else None
             result = first if isinstance(first, Filled) else f"{described(node)} changes what is one number only"

@@ -124,11 +124,11 @@ def _read(function: ir.Function, features: Shape, inputs: Inputs) -> Recurrence:
 
 def _fold(node: ir.Node, values: dict[ir.Value, object]) -> None:
     inputs = [None if value is None else values.get(value, "it is unknown") for value in node.inputs]
-    if node.op_type == "Shape" and isinstance(inputs[0], Filled):
+    if node.op_type == "Shape" and inputs and isinstance(inputs[0], Filled):
         dims = np.array(inputs[0].dims, np.int64)
         values[node.outputs[0]] = dims[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(dims))]
-    elif node.op_type == "ConstantOfShape" and isinstance(inputs[0], np.ndarray):
-        values[node.outputs[0]] = filled(node, inputs[0])
+    elif node.op_type == "ConstantOfShape":
+        values[node.outputs[0]] = filled(node, inputs)
     elif node.op_type in FOLDABLE:
         values[node.outputs[0]] = fold(node, inputs)
 
