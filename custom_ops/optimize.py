@@ -225,7 +225,7 @@ class _Fuser:
             for axis, side in enumerate(("height", "width"))
         }
         attributes |= {"dense": int(synapse.weight.ndim == 2), "channels": channels, "outputs": outputs}
-        largest = np.abs(weight).sum(axis=(1, 2)).max() * (127 if x is None else 1)
+        largest = np.abs(weight).sum(axis=(1, 2), dtype=np.float64).max() * (127 if x is None else 1)
         attributes["small_sums"] = int(largest < 2**17)
         attributes |= {attribute.name: node.attributes[attribute.name].as_int() for attribute in CUBA_LIF.attributes}
         read = x if x is not None else synapse.flat if synapse.flat is not None else synapse.source

@@ -32,7 +32,8 @@ def _concat(node: ir.Node, inputs: Inputs) -> Signal:
 def _slice(node: ir.Node, inputs: Inputs) -> Signal:
     """It may take zeros away again at the beginning; the end is up to whoever asks for T steps."""
     signal = inputs[0]
-    given = [constant(node, inputs, index).reshape(-1).tolist() for index in range(1, len(inputs))]
+    constants = [constant(node, inputs, index) for index in range(1, len(inputs))]
+    given = [values.reshape(-1).tolist() for values in constants if values.dtype.kind in "iu"]
     starts, ends, axes, steps = [*given, [0], [1]][:4] if len(given) == 2 else [*given, [1]][:4] if len(given) >= 3 else [[]] * 4
     if not isinstance(signal, Signal) or not len(starts) == len(ends) == 1 or axes != [0] or steps != [1]:
         raise refusal(node, "it cuts something else than time steps", "export the network without it")

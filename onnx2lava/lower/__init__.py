@@ -5,6 +5,8 @@ A pass takes all layers and gives all layers; a new one is a file and a line in 
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from ..layers import Layer
 from ..network import Block
 from .average_pooling import average_pooling
@@ -41,6 +43,7 @@ def lower(layers: Sequence[Layer]) -> tuple[Block, ...]:
         ConversionError: a layer has no counterpart on Loihi; the message names its node.
     """
     current = list(layers)
-    for one_pass in PASSES:
-        current = one_pass(current)
-    return blocks(current)
+    with np.errstate(all="ignore"):  # what ends up not finite is refused as a weight
+        for one_pass in PASSES:
+            current = one_pass(current)
+        return blocks(current)
