@@ -11,12 +11,16 @@ namespace {
 
 // Neuron-steps that are worth handing to another thread: some ten microseconds of work.
 constexpr std::size_t grain = 1 << 16;
+constexpr std::size_t fewest_neurons = 512;  // in a task, and what they come in multiples of: rows of 2 KiB
+constexpr std::size_t most_tasks = 16;       // while there are no more neurons than in as many tiles
 
 struct Cpu {
   template <class Layer>
   static void run(const Layer& layer, const Context& context) {
-    const std::size_t tiles_in_task = std::max<std::size_t>(1, grain / (tile_size * std::max<std::size_t>(1, layer.steps)));
-    const std::size_t neurons_in_task = tiles_in_task * tile_size;
+    const std::size_t worth_it = grain / std::max<std::size_t>(1, layer.steps);
+    const std::size_t share = std::min(tile_size, layer.neurons / most_tasks);
+    const std::size_t pieces = (std::max(worth_it, share) + fewest_neurons - 1) / fewest_neurons;
+    const std::size_t neurons_in_task = std::max<std::size_t>(1, pieces) * fewest_neurons;
     const std::size_t tasks = (layer.neurons + neurons_in_task - 1) / neurons_in_task;
     context.parallel(tasks, [&](std::size_t index) {
       const std::size_t begin = index * neurons_in_task;

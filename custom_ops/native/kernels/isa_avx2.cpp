@@ -9,7 +9,8 @@ namespace {
 
 struct Avx2Lanes {
   static constexpr std::size_t width = 8;
-  static constexpr bool decays_small_states = false;
+  static constexpr int vectors_together = 2;
+  static constexpr bool has_float_states = false;
   using Int = __m256i;
   using Float = __m256;
 

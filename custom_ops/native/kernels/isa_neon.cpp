@@ -9,7 +9,8 @@ namespace {
 
 struct NeonLanes {
   static constexpr std::size_t width = 4;
-  static constexpr bool decays_small_states = false;
+  static constexpr int vectors_together = 4;
+  static constexpr bool has_float_states = false;
   using Int = int32x4_t;
   using Float = float32x4_t;
   using Mask = uint32x4_t;

@@ -10,7 +10,8 @@ namespace {
 
 struct Avx512Lanes {
   static constexpr std::size_t width = 16;
-  static constexpr bool decays_small_states = true;
+  static constexpr int vectors_together = 4;
+  static constexpr bool has_float_states = true;
   using Int = __m512i;
   using Float = __m512;
   using Mask = __mmask16;
@@ -39,18 +40,24 @@ struct Avx512Lanes {
     const Int zero = _mm512_setzero_si512();
     return _mm512_mask_sub_epi32(a, _mm512_cmpgt_epi32_mask(zero, sign), zero, a);
   }
-  // state * keep / 4096, rounded toward zero, where |state| < 2**24: exact as a float, as is keep / 4096, and a product that is itself
-  // rounded toward zero never reaches the next whole number.
-  static Int small_decayed(Int state, Int keep) {
-    const Float fraction = _mm512_mul_ps(_mm512_cvtepi32_ps(keep), _mm512_set1_ps(1.0f / 4096));
-    const Float product = _mm512_mul_round_ps(_mm512_cvtepi32_ps(state), fraction, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-    return _mm512_cvttps_epi32(product);
+  static Float to_float(Int a) { return _mm512_cvtepi32_ps(a); }
+  static Int to_int(Float a) { return _mm512_cvtps_epi32(a); }
+  static Float nearest(const float* from) {
+    return _mm512_roundscale_ps(load(from), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
-  // Collects the bits in which any state differs from its sign: below 2**24 in magnitude if none is beyond the 24th.
-  static Int with_bits_of(Int bits, Int state) {
-    return _mm512_or_si512(bits, _mm512_xor_si512(state, _mm512_srai_epi32(state, 31)));
+  static Float nearest(const std::int32_t* from) { return to_float(load(from)); }
+  static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
+  // a * b rounded toward zero to a float and then to a whole number: the same as at once.
+  static Float truncated_product(Float a, Float b) {
+    constexpr int toward_zero = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
+    return _mm512_roundscale_ps(_mm512_mul_round_ps(a, b, toward_zero), toward_zero);
   }
-  static bool below_24_bits(Int bits) { return _mm512_test_epi32_mask(bits, _mm512_set1_epi32(-(1 << 24))) == 0; }
+  // Where the magnitude is not below the limit, or there is no number.
+  static Mask beyond(Float a, float limit) { return _mm512_cmp_ps_mask(_mm512_abs_ps(a), set(limit), _CMP_NLT_UQ); }
+  static Mask less_equal(Float a, Float b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+  static Float zero_where(Mask mask, Float a) { return _mm512_mask_mov_ps(a, mask, _mm512_setzero_ps()); }
+  // The larger of both, and 0 elsewhere.
+  static Float max_where(Mask mask, Float a, Float b) { return _mm512_maskz_max_ps(mask, a, b); }
   static Int min(Int a, Int b) { return _mm512_min_epi32(a, b); }
   static Int max(Int a, Int b) { return _mm512_max_epi32(a, b); }
 

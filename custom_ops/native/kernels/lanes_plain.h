@@ -20,7 +20,8 @@ inline typename L::Int split_fraction(typename L::Int magnitude, typename L::Int
 
 struct PlainLanes {
   static constexpr std::size_t width = 1;
-  static constexpr bool decays_small_states = false;
+  static constexpr int vectors_together = 1;
+  static constexpr bool has_float_states = false;
   using Int = std::int32_t;
   using Float = float;
   using Mask = std::int32_t;  // all bits or none: a branch on a spike would be mispredicted too often
