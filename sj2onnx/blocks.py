@@ -15,7 +15,10 @@ __all__ = ["BlockContainer", "SumPool2d", "synaptic_sum"]
 
 
 class SumPool2d(nn.Module):
-    """Sum pooling: average pooling without the division, ``[N, C, H, W]`` → ``[N, C, H', W']``.
+    """Sum pooling: average pooling without the division, ``[*, C, H, W]`` → ``[*, C, H', W']``.
+
+    The input has a batch axis, ``[N, C, H, W]``, or time and batch, ``[T, N, C, H, W]``, as SpikingJelly's layers in step mode
+    ``"m"`` take it.
 
     Args:
         kernel_size: height and width of the window, or one number for both.
@@ -45,8 +48,17 @@ class SumPool2d(nn.Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` ``[N, C, H, W]`` → the sum over each window, ``[N, C, H', W']``."""
-        return synaptic_sum(self, x, self.weight)
+        """``x`` ``[N, C, H, W]`` or ``[T, N, C, H, W]`` → the sum over each window, with the same leading axes.
+
+        Raises:
+            BlockError: ``x`` has another number of axes.
+        """
+        if x.dim() not in (4, 5):
+            raise BlockError(
+                f"SumPool2d takes [N, C, H, W] or [T, N, C, H, W], but got the shape {list(x.shape)}: add the missing axes."
+            )
+        sums = synaptic_sum(self, x.flatten(0, -4), self.weight)
+        return sums.reshape(*x.shape[:-3], *sums.shape[1:])
 
 
 class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]

@@ -255,6 +255,7 @@ MISUSE = {
     "scale NaN": (lambda: CubaLIFNode(1.0, 0.0, scale=float("nan")), "whole scale"),
     "scale 0": (lambda: CubaLIFNode(1.0, 0.0, scale=0), "whole scale"),
     "step mode": (lambda: BlockContainer(nn.Linear(**FC), IF(), step_mode="x"), "'s' or 'm'"),
+    "sum pooling of a row": (lambda: SumPool2d(2)(torch.zeros(3, 2, 8)), "add the missing axes"),
     "input without time": (lambda: BlockContainer(nn.Linear(**FC), IF())(torch.zeros(3, 2)), "step mode"),
     "surrogate not spiking": (
         lambda: BlockContainer(nn.Linear(**FC), IF(surrogate_function=surrogate.ATan(spiking=False)))(torch.zeros(1, 1, 2)),

@@ -43,6 +43,13 @@ SYNAPSES = {
     "pool, asymmetric": (layer.AvgPool2d((2, 4)), "Pool", (3, 6, 8)),
     "pool with a rest": (layer.AvgPool2d(2), "Conv", (3, 5, 7)),
     "pool, padded": (layer.AvgPool2d(4, 2, padding=1), "Conv", (2, 6, 6)),
+    "sum pool": (sj2onnx.SumPool2d(3), "Pool", (4, 6, 9)),
+    "sum pool, asymmetric": (sj2onnx.SumPool2d((2, 3)), "Pool", (3, 6, 9)),
+    "sum pool of one channel": (sj2onnx.SumPool2d(2), "Pool", (1, 6, 8)),
+    "sum pool, overlapping": (sj2onnx.SumPool2d(3, 1), "Conv", (3, 6, 6)),
+    "sum pool, apart": (sj2onnx.SumPool2d(2, 4), "Conv", (3, 8, 8)),
+    "sum pool with a rest": (sj2onnx.SumPool2d(3), "Conv", (3, 7, 8)),
+    "sum pool, padded and dilated": (sj2onnx.SumPool2d((2, 3), (1, 2), (1, 2), (3, 1)), "Conv", (2, 8, 7)),
 }
 
 
