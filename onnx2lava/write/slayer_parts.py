@@ -9,7 +9,7 @@ import onnx
 
 from ..errors import ConversionError, LimitError
 from ..lava_machine import require_slayer
-from ..layers import Affine, AveragePool, Convolution, Linear, SpikingNeuron
+from ..layers import Affine, AveragePool, Convolution, Linear, RealCubaNeuron, SpikingNeuron
 from ..load import load_part
 from ..network import CubaNeuron, Shape
 
@@ -36,9 +36,11 @@ def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *,
     the finer the larger ``scale``. ``device_params`` holds the threshold for the chip, in whole weight units.
 
     Args:
-        model: ``sj2onnx.export`` of an IFNode, LIFNode or ParametricLIFNode; or one ``snn.CubaLIF`` node, which reads whole
-            weight units and becomes a neuron that reads the same numbers (its scale is 1, whatever is given here).
-        scale: weight units in 1.0, a whole number from 1 on; Lava-DL's own is 64.
+        model: ``sj2onnx.export`` of an IFNode, LIFNode or ParametricLIFNode; of a CubaLIFNode, which counts in such units
+            itself, with a scale of its own, and whose spikes are equal for any input; or one ``snn.CubaLIF`` node, which reads
+            whole weight units and becomes a neuron that reads the same numbers, with a scale of 1. A sj2onnx.CubaLIFNode has
+            the chip's 24-bit states, and slayer none: equal while states stay inside.
+        scale: weight units in 1.0, a whole number from 1 on; Lava-DL's own is 64. Only for neurons without a scale of their own.
 
     Returns:
         The neuron: ``[N, *, T]`` in, spikes ``[N, *, T]`` out, from rest at every call.
@@ -57,15 +59,19 @@ def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *,
     if isinstance(neuron, CubaNeuron):
         # Fires above the threshold: half a state unit above it, since slayer fires from the threshold on.
         return _neuron(neuron.v_threshold, neuron.i_decay, neuron.v_decay, neuron.v_threshold * _ALIGN + 0.5, 1)
-    threshold = _threshold(neuron)
-    lowest = math.ceil(threshold * scale * _ALIGN)  # the lowest state that fires
+    if isinstance(neuron, RealCubaNeuron):
+        scale, lowest = neuron.scale, neuron.lowest
+        mantissa, decays = (lowest - 1) // _ALIGN, (neuron.i_decay, neuron.v_decay)
+    else:
+        threshold = _threshold(neuron)
+        lowest = math.ceil(threshold * scale * _ALIGN)  # the lowest state that fires
+        mantissa, decays = math.ceil(threshold * scale) - 1, (_UNITY, round(_UNITY * neuron.decay))
     if not 1 <= lowest < _EXACT:
         raise LimitError(
             f"The threshold of the neuron is {lowest} state units at scale {scale}, outside 1 ... {_EXACT - 1}, which slayer's "
             "float32 states hold: choose another scale."
         )
-    mantissa = math.ceil(threshold * scale) - 1
-    return _neuron(mantissa, _UNITY, round(_UNITY * neuron.decay), lowest - 0.5, scale)
+    return _neuron(mantissa, *decays, lowest - 0.5, scale)
 
 
 def to_slayer_synapse(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> "torch.nn.Module":
