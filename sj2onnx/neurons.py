@@ -55,6 +55,7 @@ def _parametric_lif(node: neuron.ParametricLIFNode) -> dict[str, int | float]:
 
 def _cuba(node: nn.Module) -> dict[str, int | float]:
     assert isinstance(node, CubaLIFNode)
+    _refuse_norm(node)
     params = node.device_params
     decays = {name: params[name] for name in ("i_decay", "v_decay")}
     return {**decays, "scale": node.scale, "lowest": 64 * params["v_threshold"] + 1, "limit": 2**23}
@@ -62,8 +63,7 @@ def _cuba(node: nn.Module) -> dict[str, int | float]:
 
 def _published_cuba(node: lava_exchange.CubaLIFNode) -> dict[str, int | float]:
     """SpikingJelly's arithmetic, in which whole state units are float32: exact where dividing by the scale is."""
-    if node.norm is not None:
-        raise BlockError("its norm belongs to a synapse: put both into a sj2onnx.BlockContainer")
+    _refuse_norm(node)
     if node.s_scale != 64 * node.scale or not 0 < node.scale <= 2**18 or node.scale & (node.scale - 1):
         raise BlockError(
             f"its scale of {node.s_scale / 64:g} is not a power of two up to 2**18, so that its states are rounded at each step: "
@@ -76,6 +76,11 @@ def _published_cuba(node: lava_exchange.CubaLIFNode) -> dict[str, int | float]:
         raise BlockError("its decays or its threshold are not finite numbers: train again with a smaller learning rate")
     i_decay, v_decay = map(int, decays)
     return {"i_decay": i_decay, "v_decay": v_decay, "scale": node.scale, "lowest": math.ceil(lowest), "limit": NO_LIMIT}
+
+
+def _refuse_norm(node: lava_exchange.CubaLIFNode) -> None:
+    if node.norm is not None:
+        raise BlockError("its norm has to go into the weights of a synapse: put both into a sj2onnx.BlockContainer")
 
 
 _CUBA_STATES = ("current_state", "voltage_state")

@@ -156,6 +156,7 @@ def replace_neurons(net: nn.Module, step_mode: str, sample: Callable[[int], torc
         ExportError: a stateful module has no such node.
     """
     single = step_mode == "s"
+    _give_all_a_bias(net)
     unknown: list[tuple[str, nn.Module]] = []
     for path, module in _stateful(net):
         if isinstance(module, layer.DropConnectLinear):
@@ -173,6 +174,14 @@ def replace_neurons(net: nn.Module, step_mode: str, sample: Callable[[int], torc
         names = _Names()
         for path, module in unknown:
             _replace(module, path, _traced_node(module, trace(module, path, features[path], opset), names), single)
+
+
+def _give_all_a_bias(net: nn.Module) -> None:
+    """One function serves all CubaLIF nodes of a file, so that where one has a bias all have: zero where there is none."""
+    blocks = [module for module in net.modules() if isinstance(module, IntegerBlock) and module.spikes and not module.feedback]
+    if any(block.bias is not None for block in blocks):
+        for block in blocks:
+            block.bias = torch.zeros(1) if block.bias is None else block.bias
 
 
 def _replace(module: nn.Module, path: str, node: "Node", single_step: bool) -> None:
@@ -292,7 +301,9 @@ def _node(module: nn.Module, path: str) -> Node | None:
         if module.feedback:
             states = {"u": torch.int32, "v": torch.int32, "s": torch.float32}
             return _operator_node("RecurrentCubaLIF", module.neuron_attributes, lambda: (module.weight.t(), None), states)
-        return _operator_node("CubaLIF", module.neuron_attributes, lambda: (None,), {"u": torch.int32, "v": torch.int32})
+        states = {"u": torch.int32, "v": torch.int32}
+        biased = module.bias is not None
+        return _operator_node("CubaLIF", module.neuron_attributes, lambda: (module.bias,), states, bias=biased)
     found = translation(module)
     if found is None:
         return None
@@ -312,9 +323,10 @@ def _operator_node(
     parameters: Callable[[], Sequence[torch.Tensor | None]],
     states: Mapping[str, torch.dtype],
     initial: Sequence[float] | None = None,
+    bias: bool = False,
 ) -> Node:
     def function(stateful: bool, opset: int) -> onnx.FunctionProto:
-        body = _DEFINITIONS[operator].function(Form(states=stateful))
+        body = _DEFINITIONS[operator].function(Form(bias=bias, states=stateful))
         body.opset_import[0].version = opset
         return body
 
