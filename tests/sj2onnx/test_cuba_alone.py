@@ -54,17 +54,31 @@ def model(node: nn.Module, stateful: bool) -> onnx.ModelProto:
 # States beyond 24 bits: ours wrap and clip as the chip's do, SpikingJelly's go on, rounded as float32 is.
 @example(published=False, bits=6, i_decay=40, v_decay=0, threshold=1.0, span=1e5, seed=0)
 @example(published=True, bits=14, i_decay=3, v_decay=3, threshold=7.3, span=1e5, seed=1)
+# A threshold whose epsilon float32 loses.
+@example(published=True, bits=14, i_decay=4096, v_decay=0, threshold=1.5, span=0.5, seed=0)
 def test_the_file_spikes_as_spikingjelly(
     published: bool, bits: int, i_decay: int, v_decay: int, threshold: float, span: float, seed: int
 ) -> None:
     kind = lava_exchange.CubaLIFNode if published else sj2onnx.CubaLIFNode
     node = kind(i_decay / 4096, v_decay / 4096, threshold, scale=2**bits, step_mode="m")
     x = (np.random.default_rng(seed).standard_normal(SHAPE) * threshold * span).astype(np.float32)
+    x[0, 0, :3] = threshold + np.array([-1, 0, 1]) / node.s_scale  # at and beside the threshold, from rest
     expected = node(torch.from_numpy(x)).numpy()
     (found,) = custom_ops.session(model(node, stateful=False)).run(None, {"input": x})
     assert (found == expected).all()
     stream = custom_ops.Stream(model(node, stateful=True))
     assert (np.concatenate([stream(x[:4]), stream(x[4:])]) == expected).all()
+
+
+def test_potentials_beyond_24_bits_are_rounded_as_in_spikingjelly() -> None:
+    """A potential of 2**25 + 3 state units is 2**25 + 4 in float32, which fires."""
+    scale = 2**14
+    node = lava_exchange.CubaLIFNode(1.0, 0.0, (2**25 + 4) / (64 * scale), scale=scale, step_mode="m")
+    x = np.zeros((3, 1, SHAPE[2]), np.float32)
+    x[:, 0, 0] = np.array([2**24 - 2, 2**24, 5]) / (64 * scale)
+    assert node(torch.from_numpy(x))[:, 0, 0].tolist() == [0, 0, 1]
+    (found,) = custom_ops.session(model(node, stateful=False)).run(None, {"input": x})
+    assert found[:, 0, 0].tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(

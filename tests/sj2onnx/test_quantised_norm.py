@@ -131,6 +131,10 @@ def test_registers_are_those_of_the_chip() -> None:
     rng = np.random.default_rng(0)
     conv = conv_of(2 * rng.integers(-127, 128, (C, 2, 3, 3)) / 64)
     x = torch.from_numpy(rng.integers(0, 200, (12, 2, 2, 5, 5))).float()
+    # Sums that wrap, of which the same without the mean would not.
+    conv.weight.data[0] = conv.weight.data[:, 0] = 0
+    conv.weight.data[0, 0, 1, 1] = 2 / 64
+    x[0, 0, 0] = 2**16 + torch.arange(25.0).view(5, 5)
     for exponent, v_decay in ((3, 0.0), (-3, 0.0), (0, 0.1)):
         node = published(exponent, [0.25, -3.9, 3.9], v_decay, 200.0)
         expected = by_spikingjelly(conv, node.eval(), x).numpy()
