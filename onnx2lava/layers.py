@@ -20,6 +20,7 @@ __all__ = [
     "Linear",
     "MaxPool",
     "Pads",
+    "RealCubaNeuron",
     "SpikingNeuron",
     "Step",
     "column",
@@ -161,6 +162,23 @@ class SpikingNeuron:
     v_reset: float | None
     decay: float = 0.0
     decay_input: bool = False
+
+
+@dataclass(frozen=True)
+class RealCubaNeuron:
+    """A CUBA neuron that reads real numbers; equations in ``custom_ops/operators/cuba_lif_node.py``.
+
+    Args:
+        i_decay: decay of the current, 0 ... 4096, in units of 1/4096 per time step.
+        v_decay: decay of the voltage, likewise.
+        scale: weight units in 1.0; a state unit is 1/64 of one.
+        lowest: the lowest voltage that fires, in state units.
+    """
+
+    i_decay: int
+    v_decay: int
+    scale: int
+    lowest: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Trainable blocks of one synapse and one neuron layer in Loihi's whole numbers, without Lava."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +11,16 @@ from torch.nn.modules.utils import _pair
 
 from .cuba_neuron import CubaLIFNode
 from .errors import BlockError
+from .quantised_norm import folded_weight
 
 __all__ = ["BlockContainer", "SumPool2d", "synaptic_sum"]
 
 
 class SumPool2d(nn.Module):
-    """Sum pooling: average pooling without the division, ``[N, C, H, W]`` → ``[N, C, H', W']``.
+    """Sum pooling: average pooling without the division, ``[*, C, H, W]`` → ``[*, C, H', W']``.
+
+    The input has a batch axis, ``[N, C, H, W]``, or time and batch, ``[T, N, C, H, W]``, as SpikingJelly's layers in step mode
+    ``"m"`` take it.
 
     Args:
         kernel_size: height and width of the window, or one number for both.
@@ -45,8 +50,32 @@ class SumPool2d(nn.Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` ``[N, C, H, W]`` → the sum over each window, ``[N, C, H', W']``."""
-        return synaptic_sum(self, x, self.weight)
+        """``x`` ``[N, C, H, W]`` or ``[T, N, C, H, W]`` → the sum over each window, with the same leading axes.
+
+        Raises:
+            BlockError: ``x`` has another number of axes.
+        """
+        if x.dim() not in (4, 5):
+            raise BlockError(
+                f"SumPool2d takes [N, C, H, W] or [T, N, C, H, W], but got the shape {list(x.shape)}: add the missing axes."
+            )
+        sums = synaptic_sum(self, x.flatten(0, -4), self.weight)
+        return sums.reshape(*x.shape[:-3], *sums.shape[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class BlockIntegers:
+    """A block with neurons as Loihi runs it.
+
+    Args:
+        weight: even numbers in -256 … 254, int16, laid out as :meth:`BlockContainer.integer_weight` says.
+        bias: bias mantissa in -4096 … 4095, float32 ``[C, 1, 1]``, where a norm of one channel stands for all; None for none.
+        neuron: ``i_decay``, ``v_decay`` and ``v_threshold``, attributes of ``snn.CubaLIF``.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    neuron: dict[str, int]
 
 
 class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]
@@ -64,7 +93,8 @@ class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]
         synapse: ``nn.Conv2d``, ``nn.Linear`` (or SpikingJelly's ``layer.Conv2d``, ``layer.Linear``) without bias,
             :class:`SumPool2d`, or ``nn.Flatten`` without a neuron. String padding is replaced by its numbers.
         neu: IFNode, or LIFNode with ``decay_input=False``, both with ``v_reset=0`` and the attribute ``lava_s_cale`` as scale (64
-            unless it is changed); CubaLIFNode; None for Flatten. What is not yet a :class:`sj2onnx.CubaLIFNode` becomes one.
+            unless it is changed); CubaLIFNode, behind Conv2d and SumPool2d also with SpikingJelly's quantised BatchNorm2d as
+            its ``norm``; None for Flatten. What is not yet a :class:`sj2onnx.CubaLIFNode` becomes one.
         step_mode: ``"m"`` for inputs ``[T, N, *]``, ``"s"`` for one step ``[N, *]`` with states kept from call to call
             (``functional.reset_net`` resets them).
 
@@ -87,6 +117,7 @@ class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]
         else:
             self.neuron = _as_cuba(neu)
             self.neuron.device_params  # noqa: B018  (refuses parameters that the chip has no number for)
+            _check_norm(synapse, self.neuron)
         self.step_mode = step_mode
 
     @property
@@ -110,7 +141,7 @@ class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]
         return weight
 
     def integer_weight(self) -> torch.Tensor:
-        """The synapse's weight in weight units, int16: even numbers in -256 … 254, laid out as torch does.
+        """The synapse's weight in weight units, int16: even numbers in -256 … 254, laid out as torch does; without a norm.
 
         ``[out, in / groups, h, w]`` for Conv2d, ``[out, in]`` for Linear, ``[1, 1, h, w]`` for SumPool2d (all channels).
 
@@ -123,6 +154,23 @@ class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]
         if not weight.isfinite().all():
             raise BlockError(f"The weight of {self.synapse} holds NaN or infinity: train again with a smaller learning rate.")
         return self.neuron.whole_weight(weight).to(torch.int16)
+
+    def integers(self) -> BlockIntegers:
+        """The block in Loihi's whole numbers, a norm folded in by its running statistics.
+
+        Raises:
+            BlockError: Loihi has no numbers for it, or the block is a Flatten; see also :meth:`integer_weight`.
+        """
+        weight = self.integer_weight()
+        assert self.neuron is not None
+        params = self.neuron.device_params
+        folded = self.neuron.folded_norm
+        if folded is None:
+            return BlockIntegers(weight, None, params)
+        self.neuron.require_one_meaning(folded)
+        weight = folded_weight(weight, folded)
+        bias = folded.bias.to(torch.float32).view(-1, 1, 1)
+        return BlockIntegers(weight, bias if bias.any() else None, params | {"v_threshold": folded.v_threshold})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Spikes, float32.
@@ -192,6 +240,18 @@ def _check_synapse(synapse: nn.Module) -> None:
         synapse.padding = _numeric_padding(synapse)
 
 
+def _check_norm(synapse: nn.Module, node: CubaLIFNode) -> None:
+    if node.norm is None:
+        return
+    if isinstance(synapse, nn.Linear):
+        raise BlockError("The CubaLIFNode behind a Linear has a norm, which normalises images: use norm=None.")
+    channels = node.norm.running_mean.numel()
+    if isinstance(synapse, nn.Conv2d) and channels not in (1, synapse.out_channels):
+        raise BlockError(
+            f"The norm has {channels} channels, but the Conv2d {synapse.out_channels}: use BatchNorm2d({synapse.out_channels})."
+        )
+
+
 def _numeric_padding(conv: nn.Conv2d) -> tuple[int, int]:
     if not isinstance(conv.padding, str):
         height, width = conv.padding
@@ -233,9 +293,7 @@ def _from_lif(neu: neuron.LIFNode) -> CubaLIFNode:
 
 
 def _from_published_cuba(neu: lava_exchange.CubaLIFNode) -> CubaLIFNode:
-    if neu.norm is not None:
-        raise BlockError("The CubaLIFNode has a norm, which is not supported yet: use norm=None.")
-    node = _converted(neu, 1.0, 0.0, neu.scale)
+    node = _converted(neu, 1.0, 0.0, neu.scale, neu.norm)
     # The very tensors, learned or loaded since, which an optimiser may hold already.
     node.requires_grad = neu.requires_grad
     for name in ("current_decay", "voltage_decay"):
@@ -245,13 +303,20 @@ def _from_published_cuba(neu: lava_exchange.CubaLIFNode) -> CubaLIFNode:
     return node
 
 
-def _converted(neu: neuron.BaseNode, current_decay: float, voltage_decay: float, scale: int) -> CubaLIFNode:
+def _converted(
+    neu: neuron.BaseNode,
+    current_decay: float,
+    voltage_decay: float,
+    scale: int,
+    norm: lava_exchange.BatchNorm2d | None = None,
+) -> CubaLIFNode:
     return CubaLIFNode(
         current_decay,
         voltage_decay,
         neu.v_threshold,
         scale=scale,
         surrogate_function=neu.surrogate_function,
+        norm=norm,
         detach_reset=neu.detach_reset,
         store_v_seq=neu.store_v_seq,
     )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from spikingjelly.activation_based import base, lava_exchange, surrogate
 from torch.autograd.function import once_differentiable
 
 from .errors import BlockError
+from .quantised_norm import FoldedNorm, fold
 
 __all__ = ["CubaLIFNode"]
 
@@ -40,6 +42,9 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
     exactly, with no epsilon to be lost in float32; decays are whole numbers in the forward pass; any whole ``scale`` is exact,
     not only powers of two; the 24-bit registers are modelled; all time steps run in one autograd node.
 
+    With a ``norm``, ``(x[t] - mean) / 2**exponent`` takes the place of ``x[t]``: in training by the statistics of the step's
+    batch, in evaluation by the running ones, in registers as the chip has them (see :mod:`sj2onnx.quantised_norm`).
+
     Args:
         current_decay: decay of the synaptic current per time step, 0 … 1; 1 for none of it kept.
         voltage_decay: decay of the membrane potential per time step, 0 … 1; 0 for no leak.
@@ -49,7 +54,8 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
         requires_grad: whether the decays are learned.
         surrogate_function: SpikingJelly's surrogate of the spike function, in spiking mode; its argument is ``v`` minus
             threshold in real values.
-        norm: None; SpikingJelly's quantised BatchNorm2d is not supported yet.
+        norm: SpikingJelly's quantised ``lava_exchange.BatchNorm2d``, for inputs of images. ``current_decay`` is 1 then, since
+            SpikingJelly keeps the current behind the norm and Lava-DL the one before it, and ``scale`` a power of two.
         detach_reset: whether the reset is left out of the gradient.
         step_mode: ``"s"`` for inputs ``[N, *]``, ``"m"`` for ``[T, N, *]``.
         store_v_seq: keep the membrane potential after the reset of every step in ``v_seq``, ``[T, N, *]``; slow.
@@ -68,7 +74,7 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
         scale: int = 1 << 6,
         requires_grad: bool = False,
         surrogate_function: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        norm: None = None,
+        norm: lava_exchange.BatchNorm2d | None = None,
         detach_reset: bool = False,
         step_mode: str = "s",
         store_v_seq: bool = False,
@@ -77,8 +83,6 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
         decays = [_checked_decay("current_decay", current_decay), _checked_decay("voltage_decay", voltage_decay)]
         if v_reset != 0.0:
             raise BlockError(f"v_reset is {v_reset}, but Loihi resets the membrane potential to 0: use v_reset=0.0.")
-        if norm is not None:
-            raise BlockError("A norm inside the neuron is not supported yet: use norm=None.")
         if isinstance(scale, torch.Tensor) or scale % 1 != 0 or not 1 <= scale <= _HIGHEST_SCALE:
             raise BlockError(f"scale is {scale}, but weights are whole numbers: use a whole scale in 1 ... {_HIGHEST_SCALE}.")
         super().__init__(
@@ -88,7 +92,7 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
             int(scale),
             requires_grad,
             surrogate.Sigmoid() if surrogate_function is None else surrogate_function,
-            None,
+            _checked_norm(norm, int(scale)),
             detach_reset,
             step_mode,
             store_v_seq,
@@ -116,7 +120,8 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
         """The chip's parameters: ``i_decay`` 1 … 4096, ``v_decay`` 0 … 4096 and ``v_threshold`` 0 … 131071 (the mantissa).
 
         Raises:
-            BlockError: the current decay rounds to 0, which NetX turns into garbage, or training made a decay NaN.
+            BlockError: the current decay rounds to 0, which NetX turns into garbage, or to anything but 1 where there is a
+                norm; or training made a decay NaN.
         """
         i_decay, v_decay = (_whole_decay(d) for d in (self.current_decay, self.voltage_decay))
         if i_decay == 0:
@@ -124,7 +129,44 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
                 f"current_decay = {self.current_decay.detach().item() / _UNITY:g} rounds to 0 / 4096, a current that never "
                 "decays, which NetX cannot express: use at least 1 / 4096."
             )
+        if self.norm is not None and i_decay != _UNITY:
+            raise BlockError(
+                f"current_decay is {i_decay} / {_UNITY}, and there is a norm: SpikingJelly keeps the current that has passed it, "
+                "which no neuron of Lava-DL or Loihi keeps; use current_decay=1.0, or norm=None."
+            )
         return {"i_decay": i_decay, "v_decay": v_decay, "v_threshold": self.threshold_mantissa}
+
+    @property
+    def folded_norm(self) -> FoldedNorm | None:
+        """Where the norm goes in Loihi's whole numbers, by its running statistics; None without a norm.
+
+        Raises:
+            BlockError: the norm's statistics are not finite, or the current does not decay at once.
+        """
+        if self.norm is None:
+            return None
+        params = self.device_params
+        mean = self.whole_weight(self.norm.running_mean.detach())
+        return fold(self.norm, mean, params["v_decay"], params["v_threshold"])
+
+    def require_one_meaning(self, folded: FoldedNorm) -> None:
+        """Refuse a norm of which SpikingJelly and Lava-DL make different spikes.
+
+        Raises:
+            BlockError: the threshold lies between weight units where that counts, or a mean at the end of its range.
+        """
+        threshold = self.v_threshold * self.scale
+        if threshold % 1 and (folded.exponent > 0 or self.device_params["v_decay"] not in (0, _UNITY)):
+            raise BlockError(
+                f"v_threshold = {self.v_threshold} at scale {self.scale} is {threshold:g} weight units, which Lava-DL truncates "
+                "and SpikingJelly does not, and with this norm or leak that counts: use a whole number of weight units."
+            )
+        highest = (self.norm.running_mean.detach() * self.scale).max()
+        if highest >= 255:
+            raise BlockError(
+                f"The norm's running mean reaches {highest:g} weight units, where Lava-DL takes 254 and SpikingJelly 255: use a "
+                "smaller scale."
+            )
 
     def whole_weight(self, weight: torch.Tensor) -> torch.Tensor:
         """``weight`` in weight units, rounded to an even number in -256 … 254, float32; gradients pass straight through.
@@ -179,15 +221,45 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
         """All steps with explicit states: ``((spikes,), states)``; the last two states are current and voltage."""
         if not getattr(self.surrogate_function, "spiking", True):
             raise BlockError("The surrogate function is not in spiking mode, but Loihi sends spikes: set spiking=True.")
+        x, registers = inputs[0], _Registers(self.s_scale, _ALIGN * self.threshold_mantissa)
+        if self.norm is not None:
+            if weight_units and not self.training:
+                registers = self._folded_registers()
+            x, weight_units = self._normed(x, weight_units), False
         spikes, current, voltage = _CubaLIFSteps.apply(  # type: ignore[no-untyped-call]
-            inputs[0],
+            x,
             *states[-2:],
             self.current_decay.clamp(0, _UNITY),
             self.voltage_decay.clamp(0, _UNITY),
             self,
             weight_units,
+            registers,
         )
         return (spikes,), (*states[:-2], current, voltage)
+
+    def _normed(self, x: torch.Tensor, weight_units: bool) -> torch.Tensor:
+        """The current behind the norm, in real values ``[T, N, C, H, W]``, for an input as :meth:`forward` takes it."""
+        if x.dim() != 5:
+            raise BlockError(
+                f"The norm normalises images, but got neurons of the shape {list(x.shape[2:])}: put it behind a Conv2d, or use "
+                "norm=None."
+            )
+        self.device_params  # noqa: B018  (refuses a current that is kept, which would have to pass the norm again)
+        if weight_units:
+            real = (x + (torch.round(x) - x).detach()) / self.scale
+        else:
+            real = x + (torch.trunc(x * self.s_scale) / self.s_scale - x).detach()
+        if self.training and len(x):
+            return torch.stack([self.norm(step) for step in real])
+        normed: torch.Tensor = self.norm(real.flatten(0, 1)).view_as(real)
+        return normed
+
+    def _folded_registers(self) -> "_Registers":
+        folded = self.folded_norm
+        assert folded is not None
+        bias = _ALIGN * folded.bias.to(torch.float32).view(-1, 1, 1)
+        whole = not (bias % 1).any()  # else the block cannot be exported, but may still be evaluated
+        return _Registers(self.s_scale * 2.0**folded.state_exponent, _ALIGN * folded.v_threshold, bias if whole else None)
 
 
 def _checked_decay(name: str, decay: float | torch.Tensor) -> float:
@@ -199,11 +271,39 @@ def _checked_decay(name: str, decay: float | torch.Tensor) -> float:
     return value
 
 
+def _checked_norm(norm: lava_exchange.BatchNorm2d | None, scale: int) -> lava_exchange.BatchNorm2d | None:
+    if norm is None:
+        return None
+    # By exact type: a subclass may do something else.
+    if type(norm) is not lava_exchange.BatchNorm2d:
+        raise BlockError(
+            f"The norm is a {type(norm).__name__}, but the one that converts is lava_exchange.BatchNorm2d: use that."
+        )
+    if scale & (scale - 1):
+        raise BlockError(f"The scale is {scale}, at which the norm would round its real numbers: use a power of two.")
+    return norm
+
+
 def _whole_decay(decay: torch.Tensor) -> int:
     value = decay.detach().item()
     if math.isnan(value):
         raise BlockError("A learned decay has become NaN: train again with a smaller learning rate.")
     return min(max(round(value), 0), _UNITY)
+
+
+@dataclass(frozen=True)
+class _Registers:
+    """How the chip's registers hold a neuron's state.
+
+    Args:
+        s_scale: state units in 1.0.
+        threshold: in state units; the neuron fires above it.
+        bias: what the input holds already that the chip adds to the voltage, in state units, ``[C, 1, 1]``.
+    """
+
+    s_scale: float
+    threshold: int
+    bias: torch.Tensor | None = None
 
 
 class _CubaLIFSteps(torch.autograd.Function):
@@ -223,15 +323,16 @@ class _CubaLIFSteps(torch.autograd.Function):
         voltage_decay: torch.Tensor,
         neuron: CubaLIFNode,
         weight_units: bool,
+        registers: _Registers,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """``x`` ``[T, N, *]``, states ``[N, *]`` in real values, decays 0 … 4096 → spikes, current and voltage at the end."""
         i_keep, v_keep = _UNITY - _whole_decay(current_decay), _UNITY - _whole_decay(voltage_decay)
-        threshold = _ALIGN * neuron.threshold_mantissa
+        threshold, s_scale = registers.threshold, registers.s_scale
         # In float64 the product comes nearer than 0.5 to the whole number that float32 had to round when it was divided.
-        u, v = (torch.round(state.to(torch.float64) * neuron.s_scale).to(torch.float32) for state in (current, voltage))
+        u, v = (torch.round(state.to(torch.float64) * s_scale).to(torch.float32) for state in (current, voltage))
 
-        inputs = torch.round(x).mul_(_ALIGN) if weight_units else torch.trunc(x * neuron.s_scale)
-        currents = _currents(inputs, u, i_keep)
+        inputs = torch.round(x).mul_(_ALIGN) if weight_units else torch.trunc(x * s_scale)
+        currents = _currents(inputs, u, i_keep, registers.bias)
         u_end = currents[-1].clone() if len(currents) else u
         learns_i_decay = ctx.needs_input_grad[3]
         voltages = currents.clone() if learns_i_decay else currents  # before the reset; made in place where currents may go
@@ -242,31 +343,32 @@ class _CubaLIFSteps(torch.autograd.Function):
             v = torch.where(s_step > 0, 0.0, v_step)
 
         ctx.save_for_backward(voltages, currents if learns_i_decay else None, current, voltage)
-        ctx.neuron, ctx.threshold, ctx.keep = neuron, threshold, (i_keep / _UNITY, v_keep / _UNITY)
+        ctx.neuron, ctx.registers, ctx.keep = neuron, registers, (i_keep / _UNITY, v_keep / _UNITY)
         ctx.gain = 1 / neuron.scale if weight_units else 1.0
-        return spikes, u_end / neuron.s_scale, v / neuron.s_scale
+        return spikes, u_end / s_scale, v / s_scale
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad_s: torch.Tensor, grad_u_end: torch.Tensor, grad_v_end: torch.Tensor) -> tuple[Any, ...]:
         """Backpropagate ``u = i_keep u' + x``, ``v = v_keep v' + u``, ``s = surrogate(v - threshold)``, ``v' = v (1 - s)``."""
         voltages, currents, current, voltage = ctx.saved_tensors
-        neuron, threshold, (i_keep, v_keep) = ctx.neuron, ctx.threshold, ctx.keep
+        neuron, (i_keep, v_keep) = ctx.neuron, ctx.keep
+        threshold, s_scale = ctx.registers.threshold, ctx.registers.s_scale
         steps = range(len(voltages) - 1, -1, -1)
         if not steps:
-            return None, grad_u_end, grad_v_end, None, None, None, None
-        slopes = _slopes(neuron.surrogate_function, voltages, threshold, neuron.s_scale)
+            return None, grad_u_end, grad_v_end, None, None, None, None, None
+        slopes = _slopes(neuron.surrogate_function, voltages, threshold, s_scale)
         # Where the reset counts, slopes are needed again; else the gradient takes their place.
         grad_v = slopes.mul_(grad_s) if neuron.detach_reset else slopes * grad_s
         grad_after = grad_v_end  # with respect to the voltage after the reset
         for t in steps:
             through_reset = torch.where(voltages[t] > threshold, 0.0, grad_after)
             if not neuron.detach_reset:
-                through_reset.addcmul_(slopes[t] * voltages[t], grad_after, value=-1 / neuron.s_scale)
+                through_reset.addcmul_(slopes[t] * voltages[t], grad_after, value=-1 / s_scale)
             grad_after = grad_v[t].add_(through_reset) * v_keep
         grad_v_decay = grad_i_decay = None
         if ctx.needs_input_grad[4]:
-            after_reset = torch.where(voltages > threshold, 0.0, voltages) / neuron.s_scale
+            after_reset = torch.where(voltages > threshold, 0.0, voltages) / s_scale
             grad_v_decay = ((grad_v[1:] * after_reset[:-1]).sum() + (grad_v[0] * voltage).sum()) / -_UNITY
 
         grad_u = grad_v
@@ -275,12 +377,12 @@ class _CubaLIFSteps(torch.autograd.Function):
             for t in steps[1:]:
                 grad_u[t].add_(grad_u[t + 1], alpha=i_keep)
         if currents is not None:
-            grad_i_decay = ((grad_u[1:] * currents[:-1]).sum() / neuron.s_scale + (grad_u[0] * current).sum()) / -_UNITY
-        return grad_u * ctx.gain, grad_u[0] * i_keep, grad_after, grad_i_decay, grad_v_decay, None, None
+            grad_i_decay = ((grad_u[1:] * currents[:-1]).sum() / s_scale + (grad_u[0] * current).sum()) / -_UNITY
+        return grad_u * ctx.gain, grad_u[0] * i_keep, grad_after, grad_i_decay, grad_v_decay, None, None, None
 
 
 def _slopes(
-    surrogate_function: Callable[[torch.Tensor], torch.Tensor], voltages: torch.Tensor, threshold: int, s_scale: int
+    surrogate_function: Callable[[torch.Tensor], torch.Tensor], voltages: torch.Tensor, threshold: int, s_scale: float
 ) -> torch.Tensor:
     """The surrogate's derivative at every voltage, ``[T, N, *]``, made in parts that fit into the processor's cache."""
     slopes = torch.empty_like(voltages)
@@ -293,8 +395,10 @@ def _slopes(
     return slopes
 
 
-def _currents(inputs: torch.Tensor, u: torch.Tensor, keep: int) -> torch.Tensor:
-    """The synaptic current of every step, ``[T, N, *]``; may be ``inputs`` itself."""
+def _currents(inputs: torch.Tensor, u: torch.Tensor, keep: int, bias: torch.Tensor | None) -> torch.Tensor:
+    """The synaptic current of every step, and the bias where there is one, ``[T, N, *]``; may be ``inputs`` itself."""
+    if bias is not None:  # There is none where currents are kept. The register wraps what comes from the synapse alone.
+        return _wrapped(inputs - bias) + bias
     if keep == 0:
         return _wrapped(inputs)
     currents = torch.empty_like(inputs)

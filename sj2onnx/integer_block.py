@@ -7,7 +7,7 @@ from spikingjelly.activation_based import base, layer
 from torch import nn
 
 from .blocks import BlockContainer, synaptic_sum
-from .errors import ExportError
+from .errors import BlockError, ExportError
 
 __all__ = ["IntegerBlock", "use_integers"]
 
@@ -15,8 +15,8 @@ __all__ = ["IntegerBlock", "use_integers"]
 class IntegerBlock(nn.Module):
     """A BlockContainer in Loihi's integers.
 
-    The weight holds the even 8-bit weights as float32, so that the synapse gives whole synaptic sums; the neuron is one
-    ``snn.CubaLIF`` node, which ``stateful.replace_neurons`` puts in place.
+    A norm is folded into weight, bias and threshold. The weight holds the even 8-bit weights as float32, so that the synapse
+    gives whole synaptic sums; the neuron is one ``snn.CubaLIF`` node, which ``stateful.replace_neurons`` puts in place.
 
     Args:
         block: what it takes over.
@@ -26,6 +26,7 @@ class IntegerBlock(nn.Module):
     """
 
     weight: torch.Tensor
+    bias: torch.Tensor | None
     neuron: Callable[[torch.Tensor], torch.Tensor] | None
 
     def __init__(self, block: BlockContainer, feedback: bool = False, step_mode: str | None = None) -> None:
@@ -35,9 +36,13 @@ class IntegerBlock(nn.Module):
         self.step_mode = step_mode or block.step_mode
         self.neuron = None
         # Plain numbers: what reads a tensor while torch traces would become part of the graph.
-        self.neuron_attributes = dict(block.neuron.device_params) if block.neuron is not None else None
+        self.neuron_attributes: dict[str, int] | None = None
+        self.register_buffer("bias", None)
         if block.neuron is not None:
-            self.register_buffer("weight", block.integer_weight().to(torch.float32))
+            integers = block.integers()
+            self.neuron_attributes = integers.neuron
+            self.register_buffer("weight", integers.weight.to(torch.float32))
+            self.bias = integers.bias
 
     @property
     def spikes(self) -> bool:
@@ -62,14 +67,15 @@ def use_integers(net: nn.Module) -> None:
     both the input and the block's own spikes.
 
     Raises:
-        ExportError: a block inside of another recurrent container, or of any other stateful module.
+        ExportError: a block inside of another recurrent container, or of any other stateful module; or one that Loihi has no
+            numbers for.
     """
     for path, module in list(net.named_modules()):
         for name, child in list(module.named_children()):
             where = f"{path}.{name}" if path else name
             if isinstance(child, layer.ElementWiseRecurrentContainer) and isinstance(child.sub_module, BlockContainer):
                 _require_recurrent(where, child)
-                setattr(module, name, IntegerBlock(child.sub_module, feedback=True, step_mode=child.step_mode))
+                setattr(module, name, _in_integers(where, child.sub_module, feedback=True, step_mode=child.step_mode))
             elif isinstance(child, base.MemoryModule):
                 inner = next((inside for inside, part in child.named_modules() if isinstance(part, BlockContainer)), None)
                 if inner is not None:
@@ -78,7 +84,14 @@ def use_integers(net: nn.Module) -> None:
                         "not whole: use ElementWiseRecurrentContainer(block, lambda y, x: x + y) with a fully connected block."
                     )
             elif isinstance(child, BlockContainer):
-                setattr(module, name, IntegerBlock(child))
+                setattr(module, name, _in_integers(where, child))
+
+
+def _in_integers(path: str, block: BlockContainer, feedback: bool = False, step_mode: str | None = None) -> IntegerBlock:
+    try:
+        return IntegerBlock(block, feedback, step_mode)
+    except BlockError as error:
+        raise ExportError(f"The module {path!r} (BlockContainer) cannot be exported: {error}") from error
 
 
 def _require_recurrent(path: str, container: layer.ElementWiseRecurrentContainer) -> None:

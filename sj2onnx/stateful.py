@@ -12,17 +12,19 @@ from spikingjelly.activation_based import functional, layer
 from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
 
-from custom_ops import OPERATORS
-from custom_ops.operators import OPSET, Form
+from custom_ops.operators import FUNCTIONS, OPERATORS, OPSET, Form
 from custom_ops.stream import StateInfo
 
 from .emit import emit
-from .errors import ExportError
+from .errors import BlockError, ExportError
 from .integer_block import IntegerBlock
 from .neurons import translation
 from .tracing import TracedModule, trace
 
 __all__ = ["Node", "NodeCall", "carry_states", "network_step_mode", "node_calls", "replace_neurons", "states_entry"]
+
+
+_DEFINITIONS = {**OPERATORS, **FUNCTIONS}
 
 
 class NodeCall:
@@ -154,6 +156,7 @@ def replace_neurons(net: nn.Module, step_mode: str, sample: Callable[[int], torc
         ExportError: a stateful module has no such node.
     """
     single = step_mode == "s"
+    _give_all_a_bias(net)
     unknown: list[tuple[str, nn.Module]] = []
     for path, module in _stateful(net):
         if isinstance(module, layer.DropConnectLinear):
@@ -161,7 +164,7 @@ def replace_neurons(net: nn.Module, step_mode: str, sample: Callable[[int], torc
                 f"The module {path!r} (DropConnectLinear) draws random numbers in evaluation too: put a Linear with its weight "
                 "in its place."
             )
-        node = _node(module)
+        node = _node(module, path)
         if node is None:
             unknown.append((path, module))
         else:
@@ -171,6 +174,14 @@ def replace_neurons(net: nn.Module, step_mode: str, sample: Callable[[int], torc
         names = _Names()
         for path, module in unknown:
             _replace(module, path, _traced_node(module, trace(module, path, features[path], opset), names), single)
+
+
+def _give_all_a_bias(net: nn.Module) -> None:
+    """One function serves all CubaLIF nodes of a file, so that where one has a bias all have: zero where there is none."""
+    blocks = [module for module in net.modules() if isinstance(module, IntegerBlock) and module.spikes and not module.feedback]
+    if any(block.bias is not None for block in blocks):
+        for block in blocks:
+            block.bias = torch.zeros(1) if block.bias is None else block.bias
 
 
 def _replace(module: nn.Module, path: str, node: "Node", single_step: bool) -> None:
@@ -283,20 +294,27 @@ def _has_states(module: nn.Module) -> bool:
     )
 
 
-def _node(module: nn.Module) -> Node | None:
+def _node(module: nn.Module, path: str) -> Node | None:
     """The node of a neuron that has an operator of this project."""
     if isinstance(module, IntegerBlock):
         assert module.neuron_attributes is not None
         if module.feedback:
             states = {"u": torch.int32, "v": torch.int32, "s": torch.float32}
             return _operator_node("RecurrentCubaLIF", module.neuron_attributes, lambda: (module.weight.t(), None), states)
-        return _operator_node("CubaLIF", module.neuron_attributes, lambda: (None,), {"u": torch.int32, "v": torch.int32})
+        states = {"u": torch.int32, "v": torch.int32}
+        biased = module.bias is not None
+        return _operator_node("CubaLIF", module.neuron_attributes, lambda: (module.bias,), states, bias=biased)
     found = translation(module)
     if found is None:
         return None
     # Plain numbers: what reads a tensor while torch traces would become part of the graph.
+    try:
+        attributes = dict(found.attributes(module))
+    except BlockError as error:
+        reason = str(error).removesuffix(".")
+        raise ExportError(f"The module {path!r} ({type(module).__name__}) cannot be exported: {reason}.") from error
     states = dict.fromkeys(found.states, torch.float32)
-    return _operator_node(found.operator, dict(found.attributes(module)), tuple, states, found.initial(module))
+    return _operator_node(found.operator, attributes, tuple, states, found.initial(module))
 
 
 def _operator_node(
@@ -305,9 +323,10 @@ def _operator_node(
     parameters: Callable[[], Sequence[torch.Tensor | None]],
     states: Mapping[str, torch.dtype],
     initial: Sequence[float] | None = None,
+    bias: bool = False,
 ) -> Node:
     def function(stateful: bool, opset: int) -> onnx.FunctionProto:
-        body = OPERATORS[operator].function(Form(states=stateful))
+        body = _DEFINITIONS[operator].function(Form(bias=bias, states=stateful))
         body.opset_import[0].version = opset
         return body
 
@@ -326,7 +345,7 @@ class _Names:
         """The class's name; with a number where another function has it."""
         for number in count(1):
             name = kind if number == 1 else f"{kind}_{number}"
-            if name not in OPERATORS and self._taken.setdefault(name, content) == content:
+            if name not in _DEFINITIONS and self._taken.setdefault(name, content) == content:
                 return name
         raise AssertionError
 

@@ -1,6 +1,10 @@
-"""The operators of the domain ``snn``, one file each; a new operator is one file and one line in ``OPERATORS``."""
+"""The operators of the domain ``snn``, one file each; a new operator is one file and one line in ``OPERATORS``.
+
+``FUNCTIONS`` is for what files carry as a function alone, without a native kernel.
+"""
 
 from .cuba_lif import CUBA_LIF
+from .cuba_lif_node import CUBA_LIF_NODE, NO_LIMIT
 from .definition import DOMAIN, OPSET, VERSION, Attribute, Form, Operator, Value
 from .if_ import IF
 from .lif import LIF
@@ -8,9 +12,12 @@ from .recurrent_cuba_lif import RECURRENT_CUBA_LIF
 
 __all__ = [
     "CUBA_LIF",
+    "CUBA_LIF_NODE",
     "DOMAIN",
+    "FUNCTIONS",
     "IF",
     "LIF",
+    "NO_LIMIT",
     "OPERATORS",
     "OPSET",
     "RECURRENT_CUBA_LIF",
@@ -23,3 +30,5 @@ __all__ = [
 
 OPERATORS: dict[str, Operator] = {operator.name: operator for operator in (CUBA_LIF, IF, LIF, RECURRENT_CUBA_LIF)}
 """Every operator by its name."""
+FUNCTIONS: dict[str, Operator] = {CUBA_LIF_NODE.name: CUBA_LIF_NODE}
+"""What has a definition and a function body, but no native kernel, by its name."""

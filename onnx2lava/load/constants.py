@@ -1,6 +1,7 @@
 """Evaluate the constant parts of a graph: weights behind a few harmless operators, and computed shapes.
 
-No operator makes many more numbers than it is given, so that a small file cannot ask for a huge array.
+No operator stores many more numbers than it is given, so that a small file cannot ask for a huge array: Expand gives a view of
+its input, which the reader weighs by the size that it seems to have.
 """
 
 from collections.abc import Callable, Sequence
@@ -130,6 +131,11 @@ def _concat(node: ir.Node, inputs: list[Array]) -> Array:
     return np.concatenate(inputs, axis=node.attributes["axis"].as_int())
 
 
+def _expand(node: ir.Node, inputs: list[Array]) -> Array:
+    data, shape = inputs
+    return np.broadcast_to(data, np.broadcast_shapes(data.shape, tuple(int(dim) for dim in shape)))
+
+
 def _gather(node: ir.Node, inputs: list[Array]) -> Array:
     if inputs[0].ndim != 1 or inputs[1].size > _FEW:
         raise ValueError("it gathers from something that is not a shape")
@@ -163,6 +169,7 @@ FOLDABLE: dict[str, Callable[[ir.Node, list[Array]], Array]] = {
     "Constant": _constant,
     "DequantizeLinear": _dequantize,
     "Div": _elementwise(_divide),
+    "Expand": _expand,
     "Gather": _gather,
     "Identity": lambda node, inputs: inputs[0],
     "Mul": _elementwise(np.multiply),

@@ -21,12 +21,12 @@ from custom_ops.model_file import numbers
 from custom_ops.operators import DOMAIN
 
 from ..errors import ConversionError
-from ..layers import Convolution, Layer, Linear, MaxPool, SpikingNeuron, Step
+from ..layers import Convolution, Layer, Linear, MaxPool, RealCubaNeuron, SpikingNeuron, Step
 from ..network import INPUT, Array, CubaNeuron, FloatNeuron, Shape
 from .arrangement import ARRANGEMENTS
 from .constants import FOLDABLE, filled, fold
 from .delays import DELAYS
-from .neurons import NEURONS
+from .neurons import NEURONS, PARTS
 from .pooling import POOLING
 from .recurrence import read_recurrence
 from .signal import (
@@ -90,7 +90,7 @@ class Part:
 
     input_shape: Shape
     steps: tuple[Step, ...]
-    neuron: CubaNeuron | SpikingNeuron | None
+    neuron: CubaNeuron | SpikingNeuron | RealCubaNeuron | None
 
 
 def read(model: ir.Model, size: int, *, images: bool = False, counts: bool = False) -> Found:
@@ -167,7 +167,7 @@ class _Reader:
         for node in self._graph:
             if node not in needed:
                 continue
-            if node.domain != DOMAIN or node.op_type not in NEURONS:
+            if node.domain != DOMAIN or node.op_type not in PARTS:
                 self._read_node(node)
                 continue
             inputs = [None if value is None else self._value(value) for value in node.inputs]
@@ -175,7 +175,7 @@ class _Reader:
                 raise refusal(node, "the graph is more than one neuron", "convert a whole network with to_slayer")
             if any(value is not None for value in inputs[1:]):
                 raise refusal(node, "it has a bias or starts from given states", "export the neuron alone")
-            neuron = NEURONS[node.op_type](node)
+            neuron = PARTS[node.op_type](node)
             self._values[node.outputs[0]] = signal_at(node, inputs, 0)
         result = self._value(self._graph.outputs[0]) if self._graph.outputs else None
         if not isinstance(result, Signal) or self._layers or (neuron is not None and result.steps):
@@ -240,6 +240,10 @@ class _Reader:
         """A node that reads a signal."""
         if node.domain == DOMAIN and node.op_type in NEURONS:
             return self._neuron(node, inputs)
+        if node.domain == DOMAIN and node.op_type in PARTS:
+            raise refusal(
+                node, "it reads real numbers, not the whole sums of a synapse", "train both in one sj2onnx.BlockContainer"
+            )
         function = self._functions.get((node.domain, node.op_type))
         if function is not None:
             return self._recurrent(node, function, inputs)

@@ -9,7 +9,7 @@ import onnx
 
 from ..errors import ConversionError, LimitError
 from ..lava_machine import require_slayer
-from ..layers import Affine, AveragePool, Convolution, Linear, SpikingNeuron
+from ..layers import Affine, AveragePool, Convolution, Linear, RealCubaNeuron, SpikingNeuron
 from ..load import load_part
 from ..network import CubaNeuron, Shape
 
@@ -36,9 +36,11 @@ def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *,
     the finer the larger ``scale``. ``device_params`` holds the threshold for the chip, in whole weight units.
 
     Args:
-        model: ``sj2onnx.export`` of an IFNode, LIFNode or ParametricLIFNode; or one ``snn.CubaLIF`` node, which reads whole
-            weight units and becomes a neuron that reads the same numbers (its scale is 1, whatever is given here).
-        scale: weight units in 1.0, a whole number from 1 on; Lava-DL's own is 64.
+        model: ``sj2onnx.export`` of an IFNode, LIFNode or ParametricLIFNode; of a CubaLIFNode, which counts in such units
+            itself, with a scale of its own, and whose spikes are equal for any input; or one ``snn.CubaLIF`` node, which reads
+            whole weight units and becomes a neuron that reads the same numbers, with a scale of 1. A sj2onnx.CubaLIFNode has
+            the chip's 24-bit states, and slayer none: equal while states stay inside.
+        scale: weight units in 1.0, a whole number from 1 on; Lava-DL's own is 64. Only for neurons without a scale of their own.
 
     Returns:
         The neuron: ``[N, *, T]`` in, spikes ``[N, *, T]`` out, from rest at every call.
@@ -57,23 +59,27 @@ def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *,
     if isinstance(neuron, CubaNeuron):
         # Fires above the threshold: half a state unit above it, since slayer fires from the threshold on.
         return _neuron(neuron.v_threshold, neuron.i_decay, neuron.v_decay, neuron.v_threshold * _ALIGN + 0.5, 1)
-    threshold = _threshold(neuron)
-    lowest = math.ceil(threshold * scale * _ALIGN)  # the lowest state that fires
+    if isinstance(neuron, RealCubaNeuron):
+        scale, lowest = neuron.scale, neuron.lowest
+        mantissa, decays = (lowest - 1) // _ALIGN, (neuron.i_decay, neuron.v_decay)
+    else:
+        threshold = _threshold(neuron)
+        lowest = math.ceil(threshold * scale * _ALIGN)  # the lowest state that fires
+        mantissa, decays = math.ceil(threshold * scale) - 1, (_UNITY, round(_UNITY * neuron.decay))
     if not 1 <= lowest < _EXACT:
         raise LimitError(
             f"The threshold of the neuron is {lowest} state units at scale {scale}, outside 1 ... {_EXACT - 1}, which slayer's "
             "float32 states hold: choose another scale."
         )
-    mantissa = math.ceil(threshold * scale) - 1
-    return _neuron(mantissa, _UNITY, round(_UNITY * neuron.decay), lowest - 0.5, scale)
+    return _neuron(mantissa, *decays, lowest - 0.5, scale)
 
 
 def to_slayer_synapse(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> "torch.nn.Module":
     """A graph that is one synapse as a synapse of ``lava.lib.dl.slayer.synapse`` with the same sums.
 
-    Conv2d becomes ``Conv``, Linear ``Dense``. AvgPool2d becomes ``Pool`` whose weights are one over the size of the window
-    (Lava-DL's own are 1, a sum); where windows overlap, are padded or leave a rest, for which Lava-DL's ``Pool`` gives other
-    sums, it becomes the depthwise ``Conv`` of the same weights. Weights are real numbers, not quantised.
+    Conv2d becomes ``Conv``, Linear ``Dense``. SumPool2d becomes ``Pool`` with Lava-DL's own weights of 1, AvgPool2d one whose
+    weights are one over the size of the window; where windows overlap, are padded, dilated or leave a rest, for which Lava-DL's
+    ``Pool`` gives other sums, they become the depthwise ``Conv`` of the same weights. Weights are real numbers, not quantised.
 
     Args:
         model: ``sj2onnx.export`` of one such layer.
@@ -97,17 +103,17 @@ def to_slayer_synapse(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -
         )
     (step,) = part.steps
     if isinstance(step, AveragePool):
-        if _is_tiling(step, part.input_shape):
-            return _with_weight(require_slayer().synapse.Pool(step.kernel, step.stride), np.float32(1 / math.prod(step.kernel)))
         step = _depthwise(step, part.input_shape)
     if isinstance(step, Convolution | Linear):
         if step.bias is not None and step.bias.any():
             raise ConversionError("The synapse has a bias, which slayer's have not: export the layer with bias=False.")
         if isinstance(step, Linear):
             return _with_weight(require_slayer().synapse.Dense(step.weight.shape[1], step.weight.shape[0]), step.weight)
+        if _is_pool(step, part.input_shape):
+            return _with_weight(require_slayer().synapse.Pool(step.weight.shape[2:], step.stride), step.weight.flat[0])
         return _convolution(step)
     raise ConversionError(
-        f"The model is a {type(step).__name__}, which is no synapse of slayer: export Conv2d, Linear or AvgPool2d."
+        f"The model is a {type(step).__name__}, which is no synapse of slayer: export Conv2d, Linear, AvgPool2d or SumPool2d."
     )
 
 
@@ -127,9 +133,13 @@ def _neuron(mantissa: int, i_decay: int, v_decay: int, lowest: float, scale: int
     return neuron.eval()  # type: ignore[no-any-return]
 
 
-def _is_tiling(pool: AveragePool, shape: Shape) -> bool:
-    whole = all(length % size == 0 for length, size in zip(shape[1:], pool.kernel, strict=True))
-    return pool.kernel == pool.stride and not any(pool.pads) and whole
+def _is_pool(step: Convolution, shape: Shape) -> bool:
+    """Whether slayer's ``Pool`` gives the sums of ``step``: it stacks channels into one high image, which windows must tile."""
+    kernel = step.weight.shape[2:]
+    one_weight = bool((step.weight == step.weight.flat[0]).all())
+    depthwise = step.groups == shape[0] == len(step.weight)
+    whole = all(length % size == 0 for length, size in zip(shape[1:], kernel, strict=True))
+    return one_weight and depthwise and whole and kernel == step.stride and not any(step.pads) and step.dilation == (1, 1)
 
 
 def _depthwise(pool: AveragePool, shape: Shape) -> Convolution:

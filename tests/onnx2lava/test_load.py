@@ -205,6 +205,13 @@ REFUSED = {
         "a = Reshape (long, column) m = Mul (long, a) " + FIRST.replace("folded, W)", "folded, m)") + NEURON_1 + TAIL,
         "more numbers than",
     ),
+    "a weight expanded": (
+        "h = Constant <value_ints = [100000000, 1, 1, 1, 1]> () m = Expand (W, h) "
+        + FIRST.replace("folded, W)", "folded, m)")
+        + NEURON_1
+        + TAIL,
+        "outgrow the file",
+    ),
     "a bias that the current would integrate": (
         FIRST.replace("folded, W)", "folded, W, bias1)") + NEURON_1.replace("4096", "4000") + TAIL,
         "integrate",

@@ -3,7 +3,7 @@
 IN holds ``cases``, a JSON list of cases, each a list of layers ``{"kind", "neuron", "arguments"}``; ``<case>/x``, spikes
 ``[T, N, *]``; and ``<case>/<layer>/weight`` for layers with one. OUT holds ``<case>/spikes`` ``[T, N, *]``, and for every
 spiking layer ``<case>/<layer>/weight`` and ``<case>/<layer>/neuron`` (iDecay, vDecay, vThMant) as Lava-DL would write them to a
-NetX file.
+NetX file. A neuron's ``norm`` is ``{"mean", "var"}``, the running statistics of a WgtScaleBatchNorm.
 """
 
 import json
@@ -21,7 +21,13 @@ def build(layer: dict, weight: np.ndarray | None) -> torch.nn.Module:
         return slayer.block.cuba.Flatten()
     if layer["kind"] == "neuron":
         return slayer.neuron.cuba.Neuron(**layer["neuron"])
-    block = BLOCKS[layer["kind"]](layer["neuron"], **layer["arguments"], delay_shift=False)
+    neuron = dict(layer["neuron"])
+    statistics = neuron.pop("norm", None)
+    block = BLOCKS[layer["kind"]](neuron, **layer["arguments"], delay_shift=False).eval()
+    if statistics is not None:  # put in place as SpikingJelly's to_lava_block does
+        norm = slayer.neuron.norm.WgtScaleBatchNorm(len(statistics["mean"]), pre_hook_fx=block.neuron.quantize_8bit).eval()
+        norm.running_mean, norm.running_var = torch.tensor(statistics["mean"]), torch.tensor(statistics["var"])
+        block.neuron.norm = norm
     if weight is not None:
         block.synapse.weight.data = torch.from_numpy(weight).reshape(block.synapse.weight.shape)
     return block

@@ -230,8 +230,9 @@ with `==`, real numbers within 1e-5.
 | --- | --- | --- | --: | --: |"""
 
 _TAIL = """
-`BlockContainer` and `sj2onnx.CubaLIFNode` become `snn.CubaLIF`, Loihi's integers. A class of your own is traced as well, if it
-implements SpikingJelly's `single_step_functional_forward`.
+`BlockContainer` becomes `snn.CubaLIF`, Loihi's integers. A `CubaLIFNode` alone, SpikingJelly's `lava_exchange.CubaLIFNode` or
+`sj2onnx.CubaLIFNode`, reads real numbers and becomes the function `snn.CubaLIFNode`, with the same spikes. A class of your own is
+traced as well, if it implements SpikingJelly's `single_step_functional_forward`.
 """
 
 

@@ -216,6 +216,11 @@ def test_a_small_net_learns():
 
 IF, FC = neuron.IFNode, {"in_features": 2, "out_features": 2, "bias": False}
 
+
+def normed(current_decay: float = 1.0) -> nn.Module:
+    return lava_exchange.CubaLIFNode(current_decay, 0.0, norm=lava_exchange.BatchNorm2d(3))
+
+
 MISUSE = {
     "bias": (lambda: BlockContainer(nn.Linear(2, 2), IF()), "bias=False"),
     "conv bias": (lambda: BlockContainer(nn.Conv2d(1, 1, 1), IF()), "bias=False"),
@@ -239,11 +244,12 @@ MISUSE = {
         "circular",
     ),
     "uneven padding": (lambda: BlockContainer(nn.Conv2d(1, 1, 2, padding="same", bias=False), IF()), "odd size"),
-    "norm": (lambda: CubaLIFNode(1.0, 0.0, norm=lava_exchange.BatchNorm2d(3)), "not supported yet"),
-    "norm of a published neuron": (
-        lambda: BlockContainer(nn.Linear(**FC), lava_exchange.CubaLIFNode(1.0, 0.0, norm=lava_exchange.BatchNorm2d(3))),
-        "not supported yet",
-    ),
+    "norm of another kind": (lambda: CubaLIFNode(1.0, 0.0, norm=nn.BatchNorm2d(3)), "lava_exchange.BatchNorm2d"),
+    "norm of a row": (lambda: BlockContainer(nn.Linear(**FC), normed()), "use norm=None"),
+    "norm of other channels": (lambda: BlockContainer(nn.Conv2d(1, 2, 1, bias=False), normed()), "BatchNorm2d(2)"),
+    "norm of a current that is kept": (lambda: BlockContainer(nn.Conv2d(1, 3, 1, bias=False), normed(0.5)), "current_decay=1.0"),
+    "norm at a scale in between": (lambda: CubaLIFNode(1.0, 0.0, scale=100, norm=lava_exchange.BatchNorm2d(3)), "power of two"),
+    "norm fed with a row": (lambda: CubaLIFNode(1.0, 0.0, norm=lava_exchange.BatchNorm2d(3))(torch.zeros(2, 3)), "images"),
     "threshold too high": (lambda: CubaLIFNode(1.0, 0.0, 131072 / 64), "131071"),
     "threshold negative": (lambda: BlockContainer(nn.Linear(**FC), IF(v_threshold=-1.0)), "change the threshold"),
     "threshold NaN": (lambda: CubaLIFNode(1.0, 0.0, float("nan")), "change the threshold"),
@@ -255,6 +261,7 @@ MISUSE = {
     "scale NaN": (lambda: CubaLIFNode(1.0, 0.0, scale=float("nan")), "whole scale"),
     "scale 0": (lambda: CubaLIFNode(1.0, 0.0, scale=0), "whole scale"),
     "step mode": (lambda: BlockContainer(nn.Linear(**FC), IF(), step_mode="x"), "'s' or 'm'"),
+    "sum pooling of a row": (lambda: SumPool2d(2)(torch.zeros(3, 2, 8)), "add the missing axes"),
     "input without time": (lambda: BlockContainer(nn.Linear(**FC), IF())(torch.zeros(3, 2)), "step mode"),
     "surrogate not spiking": (
         lambda: BlockContainer(nn.Linear(**FC), IF(surrogate_function=surrogate.ATan(spiking=False)))(torch.zeros(1, 1, 2)),

@@ -34,6 +34,13 @@ def cuba(i_decay: float, v_decay: float, threshold: float = 1.0, scale: int = 64
     return CubaLIFNode(i_decay, v_decay, threshold, scale=scale)
 
 
+def normed(v_decay: float, threshold: float, exponent: int) -> nn.Module:
+    """SpikingJelly's neuron with a trained norm of three channels that divides by ``2 ** exponent``."""
+    norm = lava_exchange.BatchNorm2d(3)
+    norm.running_mean, norm.running_var = torch.tensor([-0.51, -0.26, 0.13]), torch.tensor([0.9 * 4.0**exponent])
+    return lava_exchange.CubaLIFNode(1.0, v_decay, threshold, norm=norm)
+
+
 def conv(*args: Any, spread: float = 0.5, **kwargs: Any) -> nn.Module:
     return spread_out(nn.Conv2d(*args, bias=False, **kwargs), spread)
 
@@ -81,6 +88,10 @@ def cases() -> dict[str, tuple[tuple[int, ...], list[Layer]]]:
             ],
         ),
         "published CubaLIFNode": (row, [(linear(30, 8), lava_exchange.CubaLIFNode(0.25, 0.125, 1.1))]),
+        "norm without a leak": (image, [(conv(3, 3, 3), normed(0.0, 0.75, 2))]),
+        "norm without a leak, multiplying": (image, [(conv(3, 3, 3), normed(0.0, 2.5, -1))]),
+        "norm with a leak": (image, [(conv(3, 3, 3, spread=0.2), normed(0.1, 1.25, -1))]),
+        "norm behind sum pooling": ((24, 2, 3, 8, 12), [(SumPool2d(2), normed(0.2, 0.5, 0))]),
         "neuron fed with real values": ((40, 2, 7), [(nn.Identity(), cuba(0.37, 0.11, 0.9))]),
         "neuron fed with real values, scale 128": ((40, 2, 7), [(nn.Identity(), cuba(0.9, 0.0, 0.503, scale=128))]),
     }
@@ -103,6 +114,9 @@ def described(synapse: nn.Module, node: nn.Module | None) -> dict[str, Any]:
         given = node.lava_cuba_neuron_params
         values = tuple(given[key] for key in ("threshold", "current_decay", "voltage_decay", "scale"))
     parameters = dict(zip(("threshold", "current_decay", "voltage_decay", "scale"), values, strict=True))
+    norm = getattr(node, "norm", None)
+    if norm is not None:
+        parameters["norm"] = {"mean": norm.running_mean.tolist(), "var": norm.running_var.tolist()}
     if isinstance(synapse, nn.Identity):
         return {"kind": "neuron", "neuron": parameters}
     if isinstance(synapse, nn.Linear):
@@ -134,7 +148,7 @@ def test_spikes_weights_and_parameters_equal_those_of_lava_dl(lava_python: Path,
             descriptions[-1].append(described(synapse, node))
             if isinstance(synapse, (nn.Conv2d, nn.Linear)):
                 given[f"{i}/{j}/weight"] = synapse.weight.detach().numpy()
-        blocks.append(nn.Sequential(*stack))
+        blocks.append(nn.Sequential(*stack).eval())
     np.savez(tmp_path / "in.npz", cases=json.dumps(descriptions), **given)
     subprocess.run([lava_python, PEER, tmp_path / "in.npz", tmp_path / "out.npz"], check=True)
     theirs = np.load(tmp_path / "out.npz")

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based import functional, lava_exchange, layer, neuron
 from torch import nn
 
+import custom_ops
 import sj2onnx
 from onnx2lava import to_slayer_neuron, to_slayer_synapse
 from onnx2lava.errors import ConversionError, LimitError
@@ -30,6 +31,22 @@ NEURONS = {
     "neuron ParametricLIF": (neuron.ParametricLIFNode(init_tau=2.0, decay_input=False), 2**14, 2**8),
 }
 
+# These round every number to state units themselves, so that the inputs may be on any grid and the leaks be any.
+ANY = 999_983
+NEURONS |= {
+    "neuron CubaLIF": (sj2onnx.CubaLIFNode(0.5, 0.25, 0.8), None, ANY),
+    "neuron CubaLIF, threshold between weight units": (sj2onnx.CubaLIFNode(0.37, 0.11, 0.901, scale=64), None, ANY),
+    "neuron CubaLIF, scale": (sj2onnx.CubaLIFNode(1.0, 0.013, 0.77, scale=100), None, ANY),
+    "neuron CubaLIF, no threshold": (sj2onnx.CubaLIFNode(0.9, 0.3, 0.0), None, ANY),
+    "neuron published CubaLIF": (lava_exchange.CubaLIFNode(0.5, 0.25, 0.8), None, ANY),
+    "neuron published CubaLIF, threshold between state units": (lava_exchange.CubaLIFNode(0.2, 0.1, 0.90123), None, ANY),
+    "neuron published CubaLIF, coarse": (lava_exchange.CubaLIFNode(0.123, 0.0321, 1.9, scale=1), None, ANY),
+    # From a threshold of 4096 weight units on float32 loses the epsilon, and SpikingJelly fires at the threshold.
+    "neuron published CubaLIF, fine": (lava_exchange.CubaLIFNode(0.9, 0.02, 1.5, scale=2**14), None, ANY),
+    "neuron published CubaLIF, current kept": (lava_exchange.CubaLIFNode(0.0, 1.0, 2.0), None, ANY),
+    "neuron published CubaLIF, learned": (lava_exchange.CubaLIFNode(0.3, 0.7, 0.6, requires_grad=True), None, ANY),
+}
+
 # Name: the synapse, the class it becomes, and the features of its input.
 SYNAPSES = {
     "conv": (layer.Conv2d(3, 4, 3, bias=False), "Conv", (3, 7, 6)),
@@ -43,6 +60,13 @@ SYNAPSES = {
     "pool, asymmetric": (layer.AvgPool2d((2, 4)), "Pool", (3, 6, 8)),
     "pool with a rest": (layer.AvgPool2d(2), "Conv", (3, 5, 7)),
     "pool, padded": (layer.AvgPool2d(4, 2, padding=1), "Conv", (2, 6, 6)),
+    "sum pool": (sj2onnx.SumPool2d(3), "Pool", (4, 6, 9)),
+    "sum pool, asymmetric": (sj2onnx.SumPool2d((2, 3)), "Pool", (3, 6, 9)),
+    "sum pool of one channel": (sj2onnx.SumPool2d(2), "Pool", (1, 6, 8)),
+    "sum pool, overlapping": (sj2onnx.SumPool2d(3, 1), "Conv", (3, 6, 6)),
+    "sum pool, apart": (sj2onnx.SumPool2d(2, 4), "Conv", (3, 8, 8)),
+    "sum pool with a rest": (sj2onnx.SumPool2d(3), "Conv", (3, 7, 8)),
+    "sum pool, padded and dilated": (sj2onnx.SumPool2d((2, 3), (1, 2), (1, 2), (3, 1)), "Conv", (2, 8, 7)),
 }
 
 
@@ -67,7 +91,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, lava_python: Path) -> tuple
             expected[name] = module(x)
         if name in NEURONS:
             module.reset()
-            (folder / f"{name}.scale").write_text(str(NEURONS[name][1]))
+            (folder / f"{name}.scale").write_text(str(NEURONS[name][1] or 64))
     finished = subprocess.run([lava_python, PEER, folder], capture_output=True, text=True, check=False, timeout=300)
     assert finished.returncode == 0, finished.stderr
     return folder, expected, dict(line.rsplit(" ", 1) for line in finished.stdout.splitlines())
@@ -81,6 +105,14 @@ def test_output_is_equal(name: str, folder: tuple[Path, dict[str, torch.Tensor],
     assert (output == expected[name].numpy()).all()
     assert len(np.unique(output)) > 1
     assert built[name] == (SYNAPSES[name][1] if name in SYNAPSES else "Neuron")
+
+
+@pytest.mark.parametrize("native", [False, "auto"])
+@pytest.mark.parametrize("name", [*NEURONS, *SYNAPSES])
+def test_the_file_gives_it_too(name: str, native: bool, folder: tuple[Path, dict[str, torch.Tensor], dict[str, str]]) -> None:
+    path, expected, _ = folder
+    (output,) = custom_ops.session(path / f"{name}.onnx", native=native).run(None, {"input": np.load(path / f"{name}.in.npy")})
+    assert (output == expected[name].numpy()).all()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,139 @@
+"""``snn.CubaLIFNode``: the CUBA neuron alone, which reads real numbers."""
+
+import onnx
+import onnx.parser
+
+from .definition import DOMAIN, OPSET, Attribute, Form, Operator, Value
+
+__all__ = ["CUBA_LIF_NODE", "NO_LIMIT"]
+
+NO_LIMIT = 2**61
+"""The ``limit`` of a neuron without registers: sums of twice as much still fit 64 bits."""
+
+_EQUATIONS = """\
+a[t] = rtz(x[t] * 64 * scale)
+u[t] = wrap( rtz(u[t-1] * (4096 - i_decay) / 4096) + a[t] )
+v[t] = clip( rtz(v[t-1] * (4096 - v_decay) / 4096) + u[t] )
+s[t] = v[t] >= lowest;    v[t] = 0 where s[t]
+
+rtz   rounds toward zero
+wrap  subtracts 2 * limit above limit and adds it at or below -limit, once
+clip  clips to -(limit - 1) ... limit - 1
+States are whole numbers, kept as float32 from step to step."""
+
+
+def _body(form: Form) -> onnx.FunctionProto:
+    """The function body: a Scan over time whose step works on one flat vector of neurons, as that of ``CubaLIF`` does.
+
+    Sums are 64 bits wide, where Div rounds toward zero as ONNX says. States pass through float32 as in SpikingJelly, which
+    counts beyond 2**24, where no limit keeps them below.
+    """
+    inputs, outputs = ("x, initial_u, initial_v", "s, final_u, final_v") if form.states else ("x", "s")
+    if form.states:
+        u_start = "u_start = Reshape <allowzero = 1> (initial_u, lanes)"
+        v_start = "v_start = Reshape <allowzero = 1> (initial_v, lanes)"
+        finals = """
+          final_u = Reshape <allowzero = 1> (u_end, neurons)
+          final_v = Reshape <allowzero = 1> (v_end, neurons)"""
+    else:
+        u_start = "u_start = ConstantOfShape <value = float[1] {0.0}> (lanes)"
+        v_start = "v_start = Identity (u_start)"
+        finals = ""
+    return onnx.parser.parse_function(f"""
+        <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>
+        CubaLIFNode <i_decay, v_decay, scale, lowest, limit> ({inputs}) => ({outputs})
+        {{
+          unity = Constant <value = int64 {{4096}}> ()
+          align = Constant <value = int64 {{64}}> ()
+          two = Constant <value = int64 {{2}}> ()
+          one = Constant <value = int64 {{1}}> ()
+          i_decay_int = Constant <value_int: int = @i_decay> ()
+          u_keep = Sub (unity, i_decay_int)
+          v_decay_int = Constant <value_int: int = @v_decay> ()
+          v_keep = Sub (unity, v_decay_int)
+          scale_int = Constant <value_int: int = @scale> ()
+          s_scale_int = Mul (scale_int, align)
+          s_scale = Cast <to = 1> (s_scale_int)
+          lowest_int = Constant <value_int: int = @lowest> ()
+          wrap_above = Constant <value_int: int = @limit> ()
+          wrap_below = Neg (wrap_above)
+          wrap_span = Mul (wrap_above, two)
+          clip_high = Sub (wrap_above, one)
+          clip_low = Neg (clip_high)
+
+          whole_shape = Shape (x)
+          steps = Shape <start = 0, end = 1> (x)
+          neurons = Shape <start = 1> (x)
+          lanes = ReduceProd <keepdims = 1> (neurons)
+          flat_shape = Concat <axis = 0> (steps, lanes)
+          x_flat = Reshape <allowzero = 1> (x, flat_shape)
+          {u_start}
+          {v_start}
+
+          u_end, v_end, s_flat = Scan <num_scan_inputs = 1, body = step
+            (float[M] u_in, float[M] v_in, float[M] x_t) => (float[M] u_out, float[M] v_out, float[M] s_t)
+            {{
+              a_real = Mul (x_t, s_scale)
+              a = Cast <to = 7> (a_real)
+
+              u_int = Cast <to = 7> (u_in)
+              u_product = Mul (u_int, u_keep)
+              u_kept = Div (u_product, unity)
+              u_sum = Add (u_kept, a)
+              u_above = Greater (u_sum, wrap_above)
+              turns_down = Cast <to = 7> (u_above)
+              down = Mul (turns_down, wrap_span)
+              u_once = Sub (u_sum, down)
+              u_below = LessOrEqual (u_once, wrap_below)
+              turns_up = Cast <to = 7> (u_below)
+              up = Mul (turns_up, wrap_span)
+              u_wrapped = Add (u_once, up)
+              u_out = Cast <to = 1> (u_wrapped)
+
+              u_rounded = Cast <to = 7> (u_out)
+              v_int = Cast <to = 7> (v_in)
+              v_product = Mul (v_int, v_keep)
+              v_kept = Div (v_product, unity)
+              v_charged = Add (v_kept, u_rounded)
+              v_clipped = Clip (v_charged, clip_low, clip_high)
+              v_real = Cast <to = 1> (v_clipped)
+              v_rounded = Cast <to = 7> (v_real)
+              spike = GreaterOrEqual (v_rounded, lowest_int)
+              quiet = Not (spike)
+              kept = Cast <to = 1> (quiet)
+              v_out = Mul (v_real, kept)
+              s_t = Cast <to = 1> (spike)
+            }}> (u_start, v_start, x_flat)
+          s = Reshape <allowzero = 1> (s_flat, whole_shape){finals}
+        }}""")
+
+
+_STATE = ("tensor(float)",), "[N, *]"
+
+CUBA_LIF_NODE = Operator(
+    name="CubaLIFNode",
+    summary="Current-based leaky integrate-and-fire neuron in whole state units, fed with real numbers, over all time steps.",
+    equations=_EQUATIONS,
+    source="`CubaLIFNode` of SpikingJelly 2.0.0 (`activation_based/lava_exchange.py`), `Neuron` of lava-dl 0.6.0 "
+    "(`slayer/neuron/cuba.py`).",
+    attributes=(
+        Attribute("i_decay", "int", "decay of the synaptic current u per time step, in units of 1/4096", (0, 4096)),
+        Attribute("v_decay", "int", "decay of the membrane potential v per time step, in units of 1/4096", (0, 4096)),
+        Attribute("scale", "int", "weight units in 1.0; a state unit is 1/64 of one", (1, 2**18)),
+        Attribute("lowest", "int", "the lowest membrane potential that fires, in state units", (-(2**53), 2**53)),
+        Attribute(
+            "limit", "int", "what states wrap and clip at, in state units: 2**23 for 24 bits, 2**61 for none", (1, NO_LIMIT)
+        ),
+    ),
+    inputs=(
+        Value("x", ("tensor(float)",), "[T, N, *]", "input of each time step, any numbers"),
+        Value("initial_u", *_STATE, "synaptic current before the first step, whole state units", optional=True),
+        Value("initial_v", *_STATE, "membrane potential before the first step, whole state units", optional=True),
+    ),
+    outputs=(
+        Value("s", ("tensor(float)",), "[T, N, *]", "1 where the neuron fires, else 0"),
+        Value("final_u", *_STATE, "synaptic current after the last step, whole state units", optional=True),
+        Value("final_v", *_STATE, "membrane potential after the last step (0 where it fired), likewise", optional=True),
+    ),
+    body=_body,
+)
