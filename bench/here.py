@@ -143,10 +143,15 @@ def neuron_seconds(module: nn.Module, x: Array, runs: int) -> tuple[float, Array
     return median_seconds(run, runs, warm_up=1), run().numpy()
 
 
-def growth(sizes: Sequence[tuple[int, int, int]], runs: int) -> list[float]:
-    """Time of native ``CubaLIF`` for each ``(steps, samples, neurons)``."""
+def growth(sizes: Sequence[tuple[int, int, int]], runs: int) -> list[tuple[float, float]]:
+    """Time of native ``CubaLIF`` for each ``(steps, samples, neurons)``, and of a copy of the same bytes."""
     model = cuba_model()
-    return [session_seconds(model, neuron_input(*size), True, runs) for size in sizes]
+    found = []
+    for size in sizes:
+        x = neuron_input(*size)
+        copied = copy_seconds(x, runs)
+        found.append((session_seconds(model, x, True, runs), copied))
+    return found
 
 
 def peak_bytes_per_neuron_step() -> float:
