@@ -9,8 +9,7 @@
 
 namespace snn {
 
-// Neurons in a tile, at most: rows of 16 KiB, since memory is read faster in long pieces (64 steps of 65,536 neurons are copied nearly
-// twice as fast so as in rows of 2 KiB); their states take 48 KiB.
+// Neurons in a tile, at most: rows of 16 KiB, since memory is slow to give many short pieces; their states take 48 KiB.
 constexpr std::size_t tile_size = 4096;
 
 // Attributes of snn.CubaLIF in the form that the kernels use.
