@@ -28,7 +28,7 @@ from .constants import FOLDABLE, filled, fold
 from .delays import DELAYS
 from .neurons import NEURONS, PARTS
 from .pooling import POOLING
-from .recurrence import read_recurrence
+from .recurrence import is_recurrent, read_recurrence
 from .signal import (
     SAMPLES,
     STEPS,
@@ -245,7 +245,7 @@ class _Reader:
                 node, "it reads real numbers, not the whole sums of a synapse", "train both in one sj2onnx.BlockContainer"
             )
         function = self._functions.get((node.domain, node.op_type))
-        if function is not None:
+        if function is not None and is_recurrent(function):
             return self._recurrent(node, function, inputs)
         first = inputs[0] if inputs else None
         if node.op_type == "Shape" and node.domain in _STANDARD_DOMAINS and isinstance(first, Signal):

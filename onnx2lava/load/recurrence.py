@@ -21,7 +21,7 @@ from ..network import Array, FloatNeuron, Shape
 from .constants import FOLDABLE, filled, fold
 from .signal import Filled, Inputs, refusal
 
-__all__ = ["Recurrence", "read_recurrence"]
+__all__ = ["Recurrence", "is_recurrent", "read_recurrence"]
 
 _REMEDY = "use a container of linear layers and one IF or LIF neuron with hard reset"
 _ROOM = 16 * LARGEST
@@ -76,6 +76,11 @@ _Value = Array | _Sum | _Spikes
 
 class _NotLinearError(Exception):
     """Why a step is no layer for Loihi."""
+
+
+def is_recurrent(function: ir.Function) -> bool:
+    """Whether it loops over time with more than one state: what comes back, and the membrane potential."""
+    return any(node.op_type == "Scan" and len(node.inputs) > 2 for node in function)
 
 
 def read_recurrence(node: ir.Node, function: ir.Function, features: Shape, inputs: Inputs) -> Recurrence:
@@ -223,6 +228,8 @@ def _size(value: _Value) -> int:
 
 def _computed(node: ir.Node, inputs: Sequence[_Value | None]) -> _Value:
     """An operator: once where nothing or only input and states go in; for each of the two cases where spikes decide."""
+    if any(value is None for value in (inputs[:2] if node.op_type == "Gemm" else inputs)):
+        raise _NotLinearError(f"a {node.op_type} in its loop lacks an input")
     spikes = [value for value in inputs if isinstance(value, _Spikes)]
     if not spikes:
         return _plain(node, [value for value in inputs if not isinstance(value, _Spikes)])
