@@ -211,7 +211,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: chain(fed_back(chain(layer.Linear(9, 7), IF(), layer.Linear(7, 7), IF()), 9, 7)),
         "a Gemm in its loop stands behind",
     ),
-    "no neuron": (lambda: chain(fed_back(layer.Linear(9, 7), 9, 7)), "what it gives are not spikes"),
+    "no neuron": (lambda: chain(fed_back(layer.Linear(9, 7), 9, 7)), "it has no counterpart on Loihi"),
     "decays of their own": (
         lambda: chain(fed_back(chain(layer.Linear(9, 7), with_decays(neuron.ParametricLIFNode(), torch.arange(7.0))), 9, 7)),
         "its decay differs from neuron to neuron",
