@@ -98,6 +98,7 @@ def layer_scales(network: Network) -> Mapping[str, float]:
         return {}
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers that no float holds once they are scaled are out of range as well
 def _layer(before: Block, after: Block, scale: float, measured: tuple[int, int] | None) -> LayerQuantization:
     assert isinstance(before.neuron, FloatNeuron)
     weight, integers = before.synapse.weights, after.synapse.weights
