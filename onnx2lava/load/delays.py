@@ -22,6 +22,7 @@ def _concat(node: ir.Node, inputs: Inputs) -> Signal:
         or not isinstance(signal, Signal)
         or get_int(node, "axis", 0) != 0
         or zeros.dims[1:] != signal.dims[1:]
+        or not _time_first(signal)
     ):
         raise refusal(node, "it joins spikes with something else than steps of zeros before them", "use SpikingJelly's Delay")
     if any(isinstance(step, Affine) or getattr(step, "bias", None) is not None for step in signal.steps):
@@ -35,13 +36,19 @@ def _slice(node: ir.Node, inputs: Inputs) -> Signal:
     constants = [constant(node, inputs, index) for index in range(1, len(inputs))]
     given = [values.reshape(-1).tolist() for values in constants if values.dtype.kind in "iu"]
     starts, ends, axes, steps = [*given, [0], [1]][:4] if len(given) == 2 else [*given, [1]][:4] if len(given) >= 3 else [[]] * 4
-    if not isinstance(signal, Signal) or not len(starts) == len(ends) == 1 or axes != [0] or steps != [1]:
+    one_axis = len(starts) == len(ends) == 1 and axes == [0] and steps == [1]
+    if not isinstance(signal, Signal) or not one_axis or not _time_first(signal):
         raise refusal(node, "it cuts something else than time steps", "export the network without it")
     length = signal.dims[0]
     start, end, _ = slice(starts[0], ends[0]).indices(length)
     if start > signal.late:
         raise refusal(node, "it drops the first spikes", "export the network without it")
     return replace(signal, dims=(max(end - start, 0), *signal.dims[1:]), late=signal.late - start)
+
+
+def _time_first(signal: Signal) -> bool:
+    """Whether the first axis is time, and time alone."""
+    return signal.dims[1:] == (signal.samples, *signal.features)
 
 
 DELAYS: Mapping[str, SignalOperator] = {"Concat": _concat, "Slice": _slice}

@@ -203,7 +203,8 @@ class _Reader:
             )
         self._image_shape = tuple(dim for dim in dims[2:] if dim is not None)
         self._steps_and_samples = (dims[0] or STEPS, dims[1] or SAMPLES)
-        self._values[value] = Signal(source, (*self._steps_and_samples, *self._image_shape), self._image_shape, self._image_shape)
+        shape, (steps, samples) = self._image_shape, self._steps_and_samples
+        self._values[value] = Signal(source, (steps, samples, *shape), shape, shape, samples)
         return value
 
     def _read_node(self, node: ir.Node) -> None:
@@ -320,12 +321,12 @@ class _Reader:
         if self._encoded is not None:
             raise refusal(node, "it is the second layer that reads images", "let one spiking layer turn them into spikes")
         self._encoded = node.outputs[0]
-        return Signal(INPUT, signal.dims, signal.features, signal.features)
+        return Signal(INPUT, signal.dims, signal.features, signal.features, signal.samples)
 
     def _add(self, node: ir.Node, layer: Layer, signal: Signal) -> Signal:
         self._layers.append(layer)
         self._last = node.outputs[0]
-        return Signal(layer.name, signal.dims, signal.features, signal.features)
+        return Signal(layer.name, signal.dims, signal.features, signal.features, signal.samples)
 
     def _name(self, node: ir.Node) -> str:
         return (node.name or "").rpartition("/")[0] or f"layer{len(self._layers)}"

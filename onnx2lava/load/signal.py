@@ -47,12 +47,14 @@ class Signal:
         source_shape: the features of the spikes themselves.
         steps: what was applied to them, in order; empty while they are spikes.
         late: how many time steps of zeros stand before them.
+        samples: N, or what stands in for it.
     """
 
     source: str
     dims: tuple[int, ...]
     features: Shape
     source_shape: Shape
+    samples: int
     steps: tuple[Step, ...] = ()
     late: int = 0
 

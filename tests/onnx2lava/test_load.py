@@ -39,6 +39,7 @@ STORED = {
     "sums2": np.array([2]),
     "flat": np.array([-1, 27]),
     "keep_flat": np.array([0, 0, 27]),
+    "keep_channels": np.array([-1, 3, 3, 3]),
     "keep_rest": np.array([0, 0, -1]),
     "zero": np.array([0]),
     "one": np.array([1]),
@@ -144,6 +145,32 @@ def test_spellings_of_a_dense_layer(spelling):
     assert [block.name for block in network.blocks] == ["conv_fc.0", "out"]
 
 
+ZEROS = """features = Shape <start = 1> (s1)  earlier = Concat <axis = 0> (two_ends, features)  quiet = ConstantOfShape (earlier)
+    steps = Shape <start = 0, end = 1> (s1)"""
+LATE_SECOND = SECOND.replace("(s1", "(late")
+DELAYS = {
+    "zeros before, the end cut off": (f"{ZEROS} more = Concat <axis = 0> (quiet, s1) late = Slice (more, zero, steps, zero)", 2),
+    "the end cut off first": (
+        f"""{ZEROS} short = Sub (steps, two_ends) most = Slice (s1, zero, short, zero, one)
+        late = Concat <axis = 0> (quiet, most)""",
+        2,
+    ),
+    "one of the zeros taken back": (
+        f"""{ZEROS} more = Concat <axis = 0> (quiet, s1) end = Add (steps, one)
+        late = Slice (more, one, end, zero)""",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("spelling", DELAYS)
+def test_spellings_of_a_delay(spelling):
+    body, steps = DELAYS[spelling]
+    network = load(model(f"{FIRST} {NEURON_1} {body} {LATE_SECOND} {NEURON_2}"))
+    assert [block.delay for block in network.blocks] == [0, steps]
+    assert_same_numbers(replace(network, blocks=(network.blocks[0], replace(network.blocks[1], delay=0))), expected())
+
+
 @pytest.mark.parametrize("spelling", BIASES)
 def test_spellings_of_a_bias(spelling):
     network = load(model(f"{BIASES[spelling]} {SECOND} {NEURON_2}"))
@@ -233,6 +260,27 @@ REFUSED = {
         "evaluation mode",
     ),
     "an unknown neuron": (f"{FIRST} {NEURON_1.replace('CubaLIF', 'Odd')} {TAIL}", "snn.Odd"),
+    "steps of ones": (
+        f"""{FIRST} {NEURON_1} {ZEROS.replace("ConstantOfShape", "ConstantOfShape <value = float[1] {1.0}>")}
+        more = Concat <axis = 0> (quiet, s1)  late = Slice (more, zero, steps, zero)  {LATE_SECOND} {NEURON_2}""",
+        "steps of zeros before",
+    ),
+    "zeros behind": (
+        f"""{FIRST} {NEURON_1} {ZEROS} more = Concat <axis = 0> (s1, quiet)  late = Slice (more, two_ends, steps)
+        {LATE_SECOND} {NEURON_2}""",
+        "steps of zeros before",
+    ),
+    "the first spikes dropped": (
+        f"{FIRST} {NEURON_1} {ZEROS} late = Slice (s1, one, steps, zero) {LATE_SECOND} {NEURON_2}",
+        "drops the first spikes",
+    ),
+    "a delay of samples": (
+        f"""{FIRST} {NEURON_1} rows = Reshape (s1, keep_channels)  features = Shape <start = 1> (rows)
+        earlier = Concat <axis = 0> (two_ends, features)  quiet = ConstantOfShape (earlier)
+        all = Shape <start = 0, end = 1> (rows)  more = Concat <axis = 0> (quiet, rows)  cut = Slice (more, zero, all, zero)
+        before = Shape (s1)  late = Reshape (cut, before)  {LATE_SECOND} {NEURON_2}""",
+        "steps of zeros before",
+    ),
     "groups that do not divide": (FIRST.replace("Conv (", "Conv <group = 2> (") + NEURON_1 + TAIL, "cannot read spikes"),
     "a stride of zero and SAME": (
         FIRST.replace("Conv (", 'Conv <strides = [0, 1], auto_pad = "SAME_UPPER"> (') + NEURON_1 + TAIL,
