@@ -196,7 +196,7 @@ class _Reader:
             )
         (value,) = inputs
         dims = [dim if isinstance(dim, int) else None for dim in value.shape or ()]
-        if len(dims) not in (3, 5) or any(dim is None for dim in dims[2:]):
+        if len(dims) not in (3, 5) or any(dim is None for dim in dims[2:]) or any(dim is not None and dim < 0 for dim in dims):
             raise ConversionError(
                 f"The input {value.name!r} has the shape {value.shape}, but must be [T, N, C, H, W] or [T, N, F] with fixed "
                 "features: export it with an example of such a shape."
