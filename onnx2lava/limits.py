@@ -136,7 +136,7 @@ def _loihi(block: Block, largest_input: int) -> Iterator[str]:
     ):
         if not 0 <= value <= largest:
             yield f"has a {name} of {value}, outside 0 ... {largest}: choose a smaller scale or other neurons"
-    if _largest_sum(weight) * largest_input >= _SUM_LIMIT:
+    if _largest_sum(block, largest_input) >= _SUM_LIMIT:
         yield "can sum to 2**24 or more, where float32 is no longer exact: make its fan-in or its weights smaller"
 
 
@@ -199,7 +199,10 @@ def _whole(values: Array) -> bool:
     return values.dtype.kind in "iu" or bool((values == np.rint(values)).all())
 
 
-def _largest_sum(weight: Array) -> int:
-    """The largest absolute sum that spikes of 0 and 1 can make."""
-    rows = weight.reshape(weight.shape[0], prod(weight.shape[1:]))
-    return int(np.abs(rows).sum(axis=1, dtype=np.int64).max())
+def _largest_sum(block: Block, largest_input: int) -> int:
+    """The largest absolute sum that inputs up to ``largest_input``, and the block's own spikes, can make."""
+    weight = block.synapse.weight
+    sums = np.abs(weight.reshape(weight.shape[0], prod(weight.shape[1:]))).sum(axis=1, dtype=np.int64) * largest_input
+    if isinstance(block.synapse, Dense) and block.synapse.recurrent is not None:
+        sums = sums + np.abs(block.synapse.recurrent).sum(axis=1, dtype=np.int64)
+    return int(sums.max())

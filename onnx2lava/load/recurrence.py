@@ -28,6 +28,8 @@ _ROOM = 16 * LARGEST
 """Numbers that are computed for one step: a small file must not keep us busy."""
 _TOLERANCE = 1e-6
 """Relative; what float32 constants of a trace (1 / tau, v_reset) make of numbers that are equal."""
+_ROUNDING = 1e-12
+"""What float64 leaves of a difference, relative to the numbers that it is one of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +196,9 @@ class _Step:
     def _layer(self, potential: int, drive: _Sum, charged: _Sum, reset: float) -> Recurrence:
         before = charged.terms.reshape(-1, charged.terms.shape[-1])
         missing = before - drive.terms.reshape(before.shape)
-        if not _close(missing[:, :-1], 0):
+        if not _close(missing[:, :-1], 0, before[:, :-1]):
             raise _NotLinearError("its spikes and its membrane potential come from different sums")
-        threshold = _float32(missing[:, -1], "threshold")
+        threshold = _float32(missing[:, -1], "threshold", before[:, -1])
         weight, *states = np.split(before[:, :-1], self._ends[:-1], axis=1)
         own = states.pop(potential)
         keep = _one(np.diagonal(own), "decay")
@@ -441,17 +443,19 @@ def _are(value: _Plain, number: float) -> bool:
     return isinstance(value, np.ndarray) and bool((value == number).all())
 
 
-def _close(values: Array | float, number: Array | float) -> bool:
-    return bool(np.allclose(values, number, rtol=_TOLERANCE, atol=_TOLERANCE))
+def _close(values: Array | float, number: Array | float, of: Array | float = 0.0) -> bool:
+    """Whether ``values`` are ``number``, if they are differences of numbers like ``of``; a network may count in any unit."""
+    allowed = _TOLERANCE * np.abs(number) + _ROUNDING * np.max(np.abs(of))
+    return bool((np.abs(values - number) <= allowed).all())
 
 
-def _one(values: Array, what: str) -> float:
+def _one(values: Array, what: str, of: Array | float = 0.0) -> float:
     first = float(values.reshape(-1)[0])
-    if not _close(values, first):
+    if not _close(values, first, of):
         raise _NotLinearError(f"its {what} differs from neuron to neuron, of which a layer for Loihi has one")
     return first
 
 
-def _float32(values: Array, what: str) -> float:
+def _float32(values: Array, what: str, of: Array | float = 0.0) -> float:
     """The number of the file, without what sums in float64 left on it."""
-    return float(np.float32(_one(values, what)))
+    return float(np.float32(_one(values, what, of)))

@@ -12,7 +12,7 @@ from custom_ops.operators import OPERATORS, Form
 from onnx2lava import quantize, save_netx, to_onnx
 from tests.onnx2lava.networks import examples, like_trained, on_grid
 
-__all__ = ["netx_files", "onnx_files"]
+__all__ = ["CONTAINER", "container", "netx_files", "onnx_files"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ _RECURRENT = """<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
         output = snn.CubaLIF <i_decay = 4096, v_decay = 0, v_threshold = 64> (sums1)
     }"""
 
-_CONTAINER = """<domain: "snn", opset_import: ["" : 21]>
+CONTAINER = """<domain: "snn", opset_import: ["" : 21]>
     Container (x, matrix, shift) => (y) {
         samples = Shape <start = 1, end = 2> (x)
         rest = Constant <value = int64[1] {5}> ()
@@ -85,7 +85,7 @@ _CONTAINER = """<domain: "snn", opset_import: ["" : 21]>
     }"""
 
 
-def _container() -> onnx.ModelProto:
+def container(function: str = CONTAINER) -> onnx.ModelProto:
     """A loop over time as torch writes those of SpikingJelly's containers."""
     model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
         container (float[T, N, 7] input) => (float[T, N, 5] output) {
@@ -94,7 +94,7 @@ def _container() -> onnx.ModelProto:
     rng = np.random.default_rng(7)
     constants = {"matrix": rng.normal(0, 1, (5, 12)).astype(np.float32), "shift": rng.normal(0, 0.1, 5).astype(np.float32)}
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
-    model.functions.append(onnx.parser.parse_function(_CONTAINER))
+    model.functions.append(onnx.parser.parse_function(function))
     return model
 
 
@@ -140,7 +140,7 @@ def onnx_files() -> dict[str, bytes]:
     models = {name: to_onnx(network) for name, network in examples().items()}
     models["float"] = _float_network()
     models["recurrent"] = _recurrent_network()
-    models["container"] = _container()
+    models["container"] = container()
     models["delayed, float"] = to_onnx(on_grid(examples()["delayed"]))
     models["recurrent, float"] = to_onnx(on_grid(examples()["recurrent"]))
     models["like trained"] = to_onnx(like_trained(bias=0.1, decay=0.5))

@@ -216,7 +216,7 @@ def test_file_reads_back_as_the_network(name, tmp_path):
 
 
 @pytest.mark.parametrize("i_decay", [4096, 1000])
-def test_slayer_adds_the_bias_of_recurrent_layers_to_their_current(i_decay):
+def test_slayer_adds_the_bias_of_recurrent_layers_to_their_current(i_decay, monkeypatch):
     """Which is why those with a current that outlasts a step are refused."""
     rng = np.random.default_rng(2)
     synapse = Dense(weights(rng, 6, 5), weights(rng, 6, 6))
@@ -231,6 +231,10 @@ def test_slayer_adds_the_bias_of_recurrent_layers_to_their_current(i_decay):
         return
     with pytest.raises(LimitError, match="slayer adds"):
         to_slayer(network)
+    monkeypatch.setattr("onnx2lava.write.slayer.require_slayer_exact", lambda network: None)
+    (block,) = to_slayer(network)
+    wrong = block(torch.from_numpy(np.moveaxis(x, 0, -1).copy())).detach().numpy()
+    assert (np.moveaxis(wrong, -1, 0) != expected).any()
     assert "slayer adds" in verify(network, x).left_out["slayer"]
 
 

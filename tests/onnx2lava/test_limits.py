@@ -17,6 +17,11 @@ def dense(weight=GOOD, neuron=IF, bias=None):
     return Network("n", (weight.shape[1],), (Block("fc", Dense(weight), neuron, (weight.shape[1],), bias),))
 
 
+def recurrent(inputs, outputs, **options):
+    synapse = Dense(np.full((outputs, inputs), 254), np.full((outputs, outputs), 254))
+    return Network("n", (inputs,), (Block("fc", synapse, IF, (inputs,)),), **options)
+
+
 def conv(synapse, channels=1):
     size = (channels, 150, 150)
     return Network("n", size, (Block("conv", synapse, IF, size),))
@@ -34,6 +39,8 @@ FINDINGS = {
     "a threshold too large": (dense(neuron=CubaNeuron(4096, 0, 131072)), "loihi", "threshold mantissa of 131072"),
     "a negative decay": (dense(neuron=CubaNeuron(-1, 0, 1)), "loihi", "current decay of -1"),
     "sums beyond float32": (dense(WIDE), "loihi", "2\\*\\*24"),
+    "counts beside feedback, of spikes": (recurrent(2, 300, message_bits=8), None, ""),
+    "counts into many": (recurrent(300, 2, message_bits=8), "loihi", "2\\*\\*24"),
     "no current decay": (dense(neuron=CubaNeuron(0, 0, 1)), "netx", "current decay of 0"),
     "dense weights of zero": (dense(np.zeros((2, 3), np.int32)), "netx", "all its weights are zero"),
     "a negated power of two": (dense(np.array([[-64, -2, 0]])), "netx", "negated power of two"),

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from custom_ops.errors import BridgeError, ModelFileError
 from onnx2lava import Block, Conv, CubaNeuron, Dense, Network, load, to_onnx
 from onnx2lava.errors import ConversionError, NetworkError
+from tests.fuzz.corpus import CONTAINER, container
 from tests.onnx2lava.networks import assert_same_numbers, examples
 
 RNG = np.random.default_rng(3)
@@ -169,6 +170,15 @@ def test_spellings_of_a_delay(spelling):
     network = load(model(f"{FIRST} {NEURON_1} {body} {LATE_SECOND} {NEURON_2}"))
     assert [block.delay for block in network.blocks] == [0, steps]
     assert_same_numbers(replace(network, blocks=(network.blocks[0], replace(network.blocks[1], delay=0))), expected())
+
+
+def test_a_loop_with_feedback_in_any_unit():
+    (block,) = load(container()).blocks
+    assert block.synapse.weights.shape == (5, 12)
+    assert (block.neuron.v_decay, block.neuron.v_threshold) == (0.5, 0.75)
+    for thresholds in ("0.5, 0.5, 0.5, 0.5, 0.6", "1e-7, 1e-7, 1e-7, 1e-7, 2e-7"):
+        with pytest.raises(ConversionError, match="threshold differs from neuron to neuron"):
+            load(container(CONTAINER.replace("float {0.5}", f"float[5] {{{thresholds}}}")))
 
 
 @pytest.mark.parametrize("spelling", BIASES)
