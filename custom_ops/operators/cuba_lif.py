@@ -3,7 +3,16 @@
 import onnx
 import onnx.parser
 
-from .cuba_neuron import CUBA_ATTRIBUTES, CUBA_CONSTANTS, CUBA_EQUATIONS, bias_shifted, cuba_state, cuba_step, whole_input
+from .cuba_neuron import (
+    CUBA_ATTRIBUTES,
+    CUBA_CONSTANTS,
+    CUBA_EQUATIONS,
+    bias_shifted,
+    cuba_state,
+    cuba_step,
+    flat_states,
+    whole_input,
+)
 from .definition import DOMAIN, OPSET, Form, Operator, Value
 
 __all__ = ["CUBA_LIF"]
@@ -24,29 +33,13 @@ def _body(form: Form) -> onnx.FunctionProto:
     if form.bias:
         bias_setup += """
           bias_flat = Reshape <allowzero = 1> (bias_full, lanes)"""
-    if form.states:
-        u_start = "u_start = Reshape <allowzero = 1> (initial_u, lanes)"
-        v_start = "v_start = Reshape <allowzero = 1> (initial_v, lanes)"
-        finals = """
-          final_u = Reshape <allowzero = 1> (u_end, neurons)
-          final_v = Reshape <allowzero = 1> (v_end, neurons)"""
-    else:
-        u_start = "u_start = ConstantOfShape <value = int32[1] {0}> (lanes)"
-        v_start = "v_start = Identity (u_start)"
-        finals = ""
+    setup, finals = flat_states(form, "int32[1] {0}")
     text = f"""
         <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>
         CubaLIF <i_decay, v_decay, v_threshold> ({inputs}) => ({outputs})
         {{{CUBA_CONSTANTS}
 
-          whole_shape = Shape (x)
-          steps = Shape <start = 0, end = 1> (x)
-          neurons = Shape <start = 1> (x)
-          lanes = ReduceProd <keepdims = 1> (neurons)
-          flat_shape = Concat <axis = 0> (steps, lanes)
-          x_flat = Reshape <allowzero = 1> (x, flat_shape)
-          {u_start}
-          {v_start}{bias_setup}
+          {setup}{bias_setup}
 
           u_end, v_end, s_flat = Scan <num_scan_inputs = 1, body = step
             (int32[M] u_in, int32[M] v_in, {x_type}[M] x_t) => (int32[M] u_out, int32[M] v_out, float[M] s_t)

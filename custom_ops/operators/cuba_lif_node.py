@@ -3,6 +3,7 @@
 import onnx
 import onnx.parser
 
+from .cuba_neuron import flat_states
 from .definition import DOMAIN, OPSET, Attribute, Form, Operator, Value
 
 __all__ = ["CUBA_LIF_NODE", "NO_LIMIT"]
@@ -29,16 +30,7 @@ def _body(form: Form) -> onnx.FunctionProto:
     counts beyond 2**24, where no limit keeps them below.
     """
     inputs, outputs = ("x, initial_u, initial_v", "s, final_u, final_v") if form.states else ("x", "s")
-    if form.states:
-        u_start = "u_start = Reshape <allowzero = 1> (initial_u, lanes)"
-        v_start = "v_start = Reshape <allowzero = 1> (initial_v, lanes)"
-        finals = """
-          final_u = Reshape <allowzero = 1> (u_end, neurons)
-          final_v = Reshape <allowzero = 1> (v_end, neurons)"""
-    else:
-        u_start = "u_start = ConstantOfShape <value = float[1] {0.0}> (lanes)"
-        v_start = "v_start = Identity (u_start)"
-        finals = ""
+    setup, finals = flat_states(form, "float[1] {0.0}")
     return onnx.parser.parse_function(f"""
         <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>
         CubaLIFNode <i_decay, v_decay, scale, lowest, limit> ({inputs}) => ({outputs})
@@ -61,14 +53,7 @@ def _body(form: Form) -> onnx.FunctionProto:
           clip_high = Sub (wrap_above, one)
           clip_low = Neg (clip_high)
 
-          whole_shape = Shape (x)
-          steps = Shape <start = 0, end = 1> (x)
-          neurons = Shape <start = 1> (x)
-          lanes = ReduceProd <keepdims = 1> (neurons)
-          flat_shape = Concat <axis = 0> (steps, lanes)
-          x_flat = Reshape <allowzero = 1> (x, flat_shape)
-          {u_start}
-          {v_start}
+          {setup}
 
           u_end, v_end, s_flat = Scan <num_scan_inputs = 1, body = step
             (float[M] u_in, float[M] v_in, float[M] x_t) => (float[M] u_out, float[M] v_out, float[M] s_t)

@@ -4,7 +4,16 @@ import onnx
 
 from .definition import Attribute, Form, Value
 
-__all__ = ["CUBA_ATTRIBUTES", "CUBA_CONSTANTS", "CUBA_EQUATIONS", "bias_shifted", "cuba_state", "cuba_step", "whole_input"]
+__all__ = [
+    "CUBA_ATTRIBUTES",
+    "CUBA_CONSTANTS",
+    "CUBA_EQUATIONS",
+    "bias_shifted",
+    "cuba_state",
+    "cuba_step",
+    "flat_states",
+    "whole_input",
+]
 
 CUBA_EQUATIONS = """\
 u[t] = wrap24( rtz(u[t-1] * (4096 - i_decay) / 4096) + (a[t] << 6) )
@@ -47,6 +56,36 @@ CUBA_CONSTANTS = """
 def cuba_state(name: str, shape: str, what: str) -> Value:
     """A state of the neurons as an optional input or output of the operator."""
     return Value(name, ("tensor(int32)",), shape, f"{what}, in the unit of the state registers, 2**-6 of a weight unit", True)
+
+
+def flat_states(form: Form, zero: str) -> tuple[str, str]:
+    """Lines before the Scan that make ``x_flat``, ``u_start`` and ``v_start``, and those behind it that make the final states.
+
+    The neurons of a step become one axis of ``lanes``; ``neurons`` is their shape before.
+
+    Args:
+        form: whether states are given.
+        zero: what states start with where none are, as an element in ONNX's text format.
+    """
+    starts = f"""u_start = ConstantOfShape <value = {zero}> (lanes)
+          v_start = Identity (u_start)"""
+    finals = ""
+    if form.states:
+        starts = """u_start = Reshape <allowzero = 1> (initial_u, lanes)
+          v_start = Reshape <allowzero = 1> (initial_v, lanes)"""
+        finals = """
+          final_u = Reshape <allowzero = 1> (u_end, neurons)
+          final_v = Reshape <allowzero = 1> (v_end, neurons)"""
+    return (
+        f"""whole_shape = Shape (x)
+          steps = Shape <start = 0, end = 1> (x)
+          neurons = Shape <start = 1> (x)
+          lanes = ReduceProd <keepdims = 1> (neurons)
+          flat_shape = Concat <axis = 0> (steps, lanes)
+          x_flat = Reshape <allowzero = 1> (x, flat_shape)
+          {starts}""",
+        finals,
+    )
 
 
 def bias_shifted(form: Form) -> str:
