@@ -51,7 +51,7 @@ def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *,
         ModelFileError: the file is missing or broken.
         RuntimeUnavailableError: lava-dl is not installed.
     """
-    if isinstance(scale, bool) or scale != int(scale) or scale < 1:
+    if isinstance(scale, bool) or not scale >= 1 or scale % 1:  # also what is not a number
         raise ConversionError(f"The scale of a neuron is {scale}, but is a whole number from 1 on: use 64, as Lava-DL does.")
     neuron = load_part(model).neuron
     if neuron is None:

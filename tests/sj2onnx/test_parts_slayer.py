@@ -138,3 +138,9 @@ def test_what_is_no_part_is_refused(
     model = sj2onnx.export(module, torch.zeros(4, 2, *features))
     with pytest.raises((ConversionError, LimitError), match=message):
         convert(model)
+
+
+@pytest.mark.parametrize("scale", [0, -64, 1.5, True, float("nan"), float("inf")])
+def test_scales_that_are_no_whole_number_from_1_on_are_refused(scale: float) -> None:
+    with pytest.raises(ConversionError, match="a whole number from 1 on"):
+        to_slayer_neuron(onnx.ModelProto(), scale=scale)  # type: ignore[arg-type]
