@@ -1,0 +1,26 @@
+"""What a network is: populations of neurons (``neurons.py``), edges between them (``network.py``), and maps (``maps.py``)."""
+
+from .maps import Array, Conv, ConvTranspose, Dense, Map, Pads, Shape
+from .network import INPUT, OUTPUT, Edge, Input, Network, Population, is_loihi, require_loihi
+from .neurons import CubaNeuron, FloatNeuron, Neuron
+
+__all__ = [
+    "INPUT",
+    "OUTPUT",
+    "Array",
+    "Conv",
+    "ConvTranspose",
+    "CubaNeuron",
+    "Dense",
+    "Edge",
+    "FloatNeuron",
+    "Input",
+    "Map",
+    "Network",
+    "Neuron",
+    "Pads",
+    "Population",
+    "Shape",
+    "is_loihi",
+    "require_loihi",
+]
