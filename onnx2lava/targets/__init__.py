@@ -1,5 +1,18 @@
-"""Back ends, one folder each."""
+"""Back ends, one folder each, and the one table of them."""
 
+from collections.abc import Mapping
+
+from ..network import Network, Neuron
 from .base import Finding, Progress, Spikes, Target, require
+from .limits import chip, loihi
+from .numpy import NUMPY
 
-__all__ = ["Finding", "Progress", "Spikes", "Target", "require"]
+__all__ = ["TARGETS", "Finding", "Progress", "Spikes", "Target", "findings", "require"]
+
+TARGETS: Mapping[str, Target] = {target.name: target for target in (NUMPY,)}
+"""Where a network of Loihi's integers can run, by name."""
+
+
+def findings(network: Network[Neuron]) -> list[Finding]:
+    """Everything that is remarkable about ``network``: of the numbers that Loihi holds, of the chip, and of each target."""
+    return [*loihi(network), *chip(network), *(finding for target in TARGETS.values() for finding in target.check(network))]

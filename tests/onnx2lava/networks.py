@@ -34,7 +34,8 @@ _RATE = 0.4  # of the spikes that come in
 
 
 def weights(rng: np.random.Generator, *shape: int) -> Array:
-    return 2 * rng.integers(-128, 128, shape, dtype=np.int32)
+    """Even numbers, more of them above 0 than below: neurons that are inhibited on the whole stay silent."""
+    return 2 * rng.integers(-90, 128, shape, dtype=np.int32)
 
 
 def biases(rng: np.random.Generator, *shape: int) -> Array:
@@ -140,7 +141,7 @@ def unusual_chains() -> dict[str, Network[CubaNeuron]]:
             {INPUT: Input((12,))},
             _population("conv", (3, 2, 3), Edge(INPUT, Conv(weights(rng, 3, 2, 2, 2), pads=(1, 0, 0, 1)), reads=(2, 2, 3))),
             _population("flat", (5,), Edge("conv", Dense(weights(rng, 5, 18)))),
-            _population("image", (2, 1, 5), Edge("flat", Conv(weights(rng, 2, 1, 1, 1)), reads=(1, 1, 5))),
+            _population("image", (2, 1, 5), Edge("flat", Conv(np.array([[[[120]]], [[[-60]]]])), reads=(1, 1, 5))),
         ),
         "a delayed convolution": build(
             (2, 4, 4),
@@ -170,7 +171,7 @@ def graphs() -> dict[str, Network[CubaNeuron]]:
             _population("stem", same, Edge(INPUT, Conv(weights(rng, 3, 2, 3, 3), pads=(1, 1, 1, 1)))),
             _population("conv", same, Edge("stem", Conv(weights(rng, 3, 3, 3, 3), pads=(1, 1, 1, 1))), bias=biases(rng, 3)),
             _population("after", (2, 5, 4), Edge("stem", shared), Edge("conv", shared)),
-            _population("last", (4,), Edge("after", Dense(weights(rng, 4, 40)))),
+            _population("last", (4,), Edge("after", Dense(weights(rng, 4, 40))), neuron=CubaNeuron(4096, 0, 2000)),
         ),
         "sums of synapses and concatenation": _network(
             {INPUT: Input((2, 5, 4))},

@@ -1,0 +1,106 @@
+"""What Loihi can hold, whatever the target; what a target cannot, its own folder says."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from custom_ops.loihi import BIAS_RANGE, DECAY_UNIT, THRESHOLD_MAX, WEIGHT_RANGE
+
+from ..network import Array, ConvTranspose, CubaNeuron, Dense, Edge, Network, Neuron, Population
+from .base import Finding
+
+__all__ = ["chip", "loihi"]
+
+_SUM_LIMIT = 2**24  # float32 holds every whole number up to here, and so does a sum of them in any order
+
+
+def loihi(network: Network[Neuron]) -> list[Finding]:
+    """What no target can hold, or not exactly; populations of real numbers have none of it before they are quantised."""
+    return _findings(network, "loihi")
+
+
+def chip(network: Network[Neuron]) -> list[Finding]:
+    """What Lava's simulation runs, but the chip's registers do not hold."""
+    return _findings(network, "chip")
+
+
+def _findings(network: Network[Neuron], target: str) -> list[Finding]:
+    return [
+        Finding(population.name, target, message)
+        for population in network.populations
+        for rule in _RULES[target]
+        for message in rule(network, population)
+    ]
+
+
+_Rule = Callable[[Network[Neuron], Population[Neuron]], Iterator[str]]
+
+
+def _weights(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
+    low, high = WEIGHT_RANGE
+    for edge in population.edges:
+        weight = edge.map.weight
+        if not isinstance(population.neuron, CubaNeuron) or not _whole(weight):
+            continue
+        if (weight % 2).any() or weight.min() < low or weight.max() > high:
+            source = f" of the spikes of {edge.source!r}" if len(population.edges) > 1 else ""
+            yield f"has weights{source} that are not all even numbers in {low} ... {high}: quantise the network first"
+
+
+def _bias(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
+    low, high = BIAS_RANGE
+    bias = population.bias
+    if isinstance(population.neuron, CubaNeuron) and bias is not None and (bias.min() < low or bias.max() > high):
+        yield f"has biases that are not all whole numbers in {low} ... {high}: choose a smaller scale"
+
+
+def _neuron(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
+    neuron = population.neuron
+    if not isinstance(neuron, CubaNeuron):
+        return
+    for name, value, largest in (
+        ("current decay", neuron.i_decay, DECAY_UNIT),
+        ("voltage decay", neuron.v_decay, DECAY_UNIT),
+        ("threshold mantissa", neuron.v_threshold, THRESHOLD_MAX),
+    ):
+        if not 0 <= value <= largest:
+            yield f"has a {name} of {value}, outside 0 ... {largest}: choose a smaller scale or other neurons"
+
+
+def _sums(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
+    if not isinstance(population.neuron, CubaNeuron):
+        return
+    total = sum((_largest_sums(network, edge) for edge in population.edges), start=np.zeros(1, np.int64))
+    if total.max() >= _SUM_LIMIT:
+        yield "can sum to 2**24 or more, where float32 is no longer exact: make its fan-in or its weights smaller"
+
+
+def _largest_sums(network: Network[Neuron], edge: Edge) -> Array:
+    """By neuron, flat, the largest absolute sum that the edge can bring; of a kernel, all elements count."""
+    weight, outputs = edge.map.weight, edge.map.output_shape(network.reads(edge))
+    if isinstance(edge.map, ConvTranspose):
+        inputs, per_group, *kernel = weight.shape
+        groups = edge.map.groups
+        weight = weight.reshape(groups, inputs // groups, per_group, *kernel).swapaxes(1, 2).reshape(outputs[0], -1)
+    sums = np.abs(weight).reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+    largest = network.inputs[edge.source].largest if edge.source in network.inputs else 1
+    return np.repeat(sums * largest, 1 if isinstance(edge.map, Dense) else outputs[1] * outputs[2])
+
+
+def _registers(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
+    neuron = population.neuron
+    if neuron.v_decay == (DECAY_UNIT if isinstance(neuron, CubaNeuron) else 1):
+        yield "has a voltage decay of 4096, which Lava's simulation runs but the chip's 12-bit register does not hold: use 4095"
+    if isinstance(neuron, CubaNeuron) and neuron.i_decay == 0:
+        # Lava adds 1 to the register (PyLifModelBitAcc), and NetX writes iDecay - 1 into it.
+        yield (
+            "has a current decay of 0, for which NetX writes -1: Lava's simulation runs it, but the chip's register has no sign: "
+            "use at least 1"
+        )
+
+
+_RULES: Mapping[str, tuple[_Rule, ...]] = {"loihi": (_weights, _bias, _neuron, _sums), "chip": (_registers,)}
+
+
+def _whole(values: Array) -> bool:
+    return values.dtype.kind in "iu"
