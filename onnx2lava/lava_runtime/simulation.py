@@ -1,0 +1,150 @@
+"""The one place where Lava's simulation is started, watched and ended."""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import LavaRunError
+from ..network import Array
+from .signals import deferred_signals
+
+__all__ = ["simulate"]
+
+
+def simulate(
+    process: Any,
+    inputs: Sequence[tuple[Any, Array]],
+    outputs: Sequence[Any],
+    steps: int,
+    *,
+    models: Mapping[Any, type] | None = None,
+    interval: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Array]:
+    """Run a process and all that are connected to it; none of them outlives the call, whatever happens.
+
+    Args:
+        process: a Lava process, not run before.
+        inputs: in-ports, each with what it gets, whole numbers ``[steps, *shape]`` in the order of Lava; zeros come after the end.
+        outputs: out-ports whose spikes to record.
+        steps: how long to run.
+        models: of processes that shall not run with the model that Lava finds for them.
+        interval: after how many steps to call ``progress``; None for never.
+        progress: called with the number of steps done.
+
+    Returns:
+        For each of ``outputs`` its spikes, uint8 ``[steps, *shape]``.
+
+    Raises:
+        LavaRunError: Lava refused the process, or stopped; or there is no space for the spikes.
+        KeyboardInterrupt: Ctrl-C came, and every process of Lava is gone.
+        SystemExit: SIGTERM came, and every process of Lava is gone.
+    """
+    with deferred_signals() as check, tempfile.TemporaryDirectory() as folder:
+        try:
+            records, files = _attach(inputs, outputs, steps, Path(folder))
+        except OSError as error:
+            raise LavaRunError(f"Cannot write to {folder} ({error.strerror}): Lava's spikes need space there.") from error
+        run_config = _run_config({**files, **(models or {})})
+        with _stopping(process):
+            done = 0
+            while done < steps:
+                part = min(interval or steps, steps - done)
+                _run(process, part, run_config, check)
+                done += part
+                if progress is not None:
+                    progress(done)
+        return [np.load(record) for record in records]
+
+
+def _attach(
+    inputs: Sequence[tuple[Any, Array]], outputs: Sequence[Any], steps: int, folder: Path
+) -> tuple[list[Path], dict[Any, type]]:
+    """Connect a player and a recorder; gives the records, and the models of both."""
+    from .files import Player, Recorder, player_model, recorder_model
+
+    played = [folder / f"in{index}.npy" for index in range(len(inputs))]
+    for path, (_, spikes) in zip(played, inputs, strict=True):
+        np.save(path, spikes)
+    player = Player(played, [port.shape for port, _ in inputs])
+    for source, (port, _) in zip(player.ports, inputs, strict=True):
+        source.connect(port)
+    records = [folder / f"out{index}.npy" for index in range(len(outputs))]
+    for path, port in zip(records, outputs, strict=True):
+        np.lib.format.open_memmap(path, "w+", np.uint8, (steps, *port.shape))
+    recorder = Recorder(records, [port.shape for port in outputs])
+    for port, target in zip(outputs, recorder.ports, strict=True):
+        port.connect(target)
+    return records, {player: player_model(player), recorder: recorder_model(recorder)}
+
+
+def _run_config(models: Mapping[Any, type]) -> Any:
+    from lava.magma.core.run_configs import Loihi2SimCfg
+
+    return Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=models)
+
+
+def _run(process: Any, steps: int, run_config: Any, check: Callable[[], None]) -> None:
+    """Go on for ``steps`` steps."""
+    from lava.magma.core.run_conditions import RunSteps
+
+    try:
+        process.run(condition=RunSteps(num_steps=steps, blocking=False), run_cfg=run_config)
+        _await_pause(process.runtime, check)
+    except Exception as error:  # Lava raises whatever its processes stumble over
+        reasons = {_reason(actor.exception[0]) for actor in _actors(process.runtime) if actor.exception} or {_reason(error)}
+        raise LavaRunError(f"Lava stopped while it ran the network ({'; '.join(sorted(reasons))}).") from error
+
+
+def _await_pause(runtime: Any, check: Callable[[], None]) -> None:
+    """Wait until the steps are done.
+
+    Lava's own wait never ends when one of its processes is killed, because the others go on waiting for it.
+    """
+    pause = 1e-4
+    while not all(port.probe() for port in runtime.service_to_runtime):
+        check()
+        if not all(actor.is_alive() for actor in _actors(runtime)):
+            raise ChildProcessError("one of its processes ended")
+        time.sleep(pause)
+        pause = min(2 * pause, 0.01)
+    check()
+    runtime.wait()
+
+
+def _actors(runtime: Any) -> list[Any]:
+    """Lava's processes; none before they are started."""
+    infrastructure = getattr(runtime, "_messaging_infrastructure", None)
+    return [] if infrastructure is None else list(infrastructure.actors)
+
+
+@contextlib.contextmanager
+def _stopping(process: Any) -> Iterator[None]:
+    """Whatever happens, no process of Lava outlives the block."""
+    try:
+        yield
+        process.stop()
+    except BaseException:
+        _kill(process.runtime)
+        raise
+
+
+def _kill(runtime: Any) -> None:
+    """End Lava's processes without asking them, since one that waits for a dead one does not answer."""
+    if runtime is None:
+        return
+    runtime._is_started = False  # or its destructor would ask them
+    for actor in _actors(runtime):
+        with contextlib.suppress(ValueError):  # closed already
+            actor.kill()
+    with contextlib.suppress(Exception):
+        runtime._messaging_infrastructure.stop()
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
