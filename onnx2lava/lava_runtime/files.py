@@ -5,9 +5,9 @@ process as one of the operating system; one player and one recorder serve any nu
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
@@ -54,7 +54,7 @@ class Recorder(_Files):
 
 
 class _FilesModel(PyLoihiProcessModel):  # type: ignore[misc]
-    _mode: str
+    _mode: Literal["r", "r+"]
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
@@ -92,7 +92,7 @@ def recorder_model(process: Recorder) -> type:
     return _model(Recorder, _RecorderModel, PyInPort.VEC_DENSE, len(process.ports))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _model(process: type, base: type, port: type, ports: int) -> type:
     """Lava reads the ports of a model from its class, so each number of ports needs a class."""
     model = type(base.__name__, (base,), {f"port{index}": LavaPyType(port, np.int32) for index in range(ports)})

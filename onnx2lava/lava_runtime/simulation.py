@@ -30,7 +30,7 @@ def simulate(
 
     Args:
         process: a Lava process, not run before.
-        inputs: in-ports, each with what it gets, whole numbers ``[steps, *shape]`` in the order of Lava; zeros come after the end.
+        inputs: in-ports, each with what it gets, whole numbers ``[steps, *shape]`` in Lava's order; zeros come after the end.
         outputs: out-ports whose spikes to record.
         steps: how long to run.
         models: of processes that shall not run with the model that Lava finds for them.
@@ -139,11 +139,13 @@ def _kill(runtime: Any) -> None:
     if runtime is None:
         return
     runtime._is_started = False  # or its destructor would ask them
-    for actor in _actors(runtime):
-        with contextlib.suppress(ValueError):  # closed already
-            actor.kill()
-    with contextlib.suppress(Exception):
-        runtime._messaging_infrastructure.stop()
+    actors = _actors(runtime)
+    for end in ("kill", "join"):
+        for actor in actors:
+            with contextlib.suppress(ValueError):  # closed already
+                getattr(actor, end)()
+    with contextlib.suppress(Exception):  # not started yet
+        runtime._messaging_infrastructure.smm.shutdown()
 
 
 def _reason(error: BaseException) -> str:
