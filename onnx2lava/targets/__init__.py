@@ -6,10 +6,11 @@ from ..network import Network, Neuron
 from .base import Finding, Progress, Spikes, Target, require
 from .limits import chip, loihi
 from .numpy import NUMPY
+from .onnx import ORT, ORT_NATIVE, to_onnx
 
-__all__ = ["TARGETS", "Finding", "Progress", "Spikes", "Target", "findings", "require"]
+__all__ = ["TARGETS", "Finding", "Progress", "Spikes", "Target", "findings", "require", "to_onnx"]
 
-TARGETS: Mapping[str, Target] = {target.name: target for target in (NUMPY,)}
+TARGETS: Mapping[str, Target] = {target.name: target for target in (ORT, ORT_NATIVE, NUMPY)}
 """Where a network of Loihi's integers can run, by name."""
 
 

@@ -40,7 +40,7 @@ def _weights(network: Network[Neuron], population: Population[Neuron]) -> Iterat
     low, high = WEIGHT_RANGE
     for edge in population.edges:
         weight = edge.map.weight
-        if not isinstance(population.neuron, CubaNeuron) or not _whole(weight):
+        if not isinstance(population.neuron, CubaNeuron):
             continue
         if (weight % 2).any() or weight.min() < low or weight.max() > high:
             source = f" of the spikes of {edge.source!r}" if len(population.edges) > 1 else ""
@@ -100,7 +100,3 @@ def _registers(network: Network[Neuron], population: Population[Neuron]) -> Iter
 
 
 _RULES: Mapping[str, tuple[_Rule, ...]] = {"loihi": (_weights, _bias, _neuron, _sums), "chip": (_registers,)}
-
-
-def _whole(values: Array) -> bool:
-    return values.dtype.kind in "iu"
