@@ -1,8 +1,16 @@
 """The typed errors of the deployment side."""
 
-from custom_ops.errors import BridgeError
+from custom_ops.errors import BridgeError, ModelFileError, RuntimeUnavailableError
 
-__all__ = ["ConversionError", "LavaRunError", "LimitError", "NetworkError"]
+__all__ = [
+    "BridgeError",
+    "ConversionError",
+    "LavaRunError",
+    "LimitError",
+    "ModelFileError",
+    "NetworkError",
+    "RuntimeUnavailableError",
+]
 
 
 class NetworkError(BridgeError):

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
 from ..errors import NetworkError
@@ -50,6 +49,11 @@ class Conv:
                 f"{shape}"
             )
         return (outputs, *windows(shape[1:], kernel, self.stride, self.pads, self.dilation))
+
+    @property
+    def fan_in(self) -> int:
+        """How many spikes one sum can add up."""
+        return int(self.weight.size) // self.weight.shape[0]
 
     def connections(self, shape: Shape) -> int:
         """Synaptic operations per time step at most, for an input ``shape``; those to zeros around the input included."""
@@ -99,6 +103,13 @@ class ConvTranspose:
             raise NetworkError("a transposed convolution has a stride or dilation below 1, or pads that take all sums away")
         return (per_group * self.groups, *size)
 
+    @property
+    def fan_in(self) -> int:
+        """How many spikes one sum can add up: kernels overlap where they are larger than their stride."""
+        inputs, _, *kernel = self.weight.shape
+        overlap = [ceil(size / step) for size, step in zip(kernel, self.stride, strict=True)]
+        return inputs // self.groups * prod(overlap)
+
     def connections(self, shape: Shape) -> int:
         """Synaptic operations per time step at most, for an input ``shape``."""
         return prod(shape[1:]) * int(self.weight.size)
@@ -125,6 +136,11 @@ class Dense:
         if self.weight.shape[1] != prod(shape):
             raise NetworkError(f"a dense weight of the shape {self.weight.shape} cannot read spikes of the shape {shape}")
         return (self.weight.shape[0],)
+
+    @property
+    def fan_in(self) -> int:
+        """How many spikes one sum can add up."""
+        return int(self.weight.shape[1])
 
     def connections(self, shape: Shape) -> int:
         """Synaptic operations per time step at most."""

@@ -30,10 +30,12 @@ class Input:
     Args:
         shape: ``(C, H, W)`` or ``(F,)`` of one sample at one time step.
         bits: 0 where it is spikes, 0 and 1; else it is counts of events below ``2 ** bits`` (graded spikes).
+        origin: behind an encoder, the name of the value in the ONNX file that holds what the encoder gives; else None.
     """
 
     shape: Shape
     bits: int = 0
+    origin: str | None = None
 
     @property
     def largest(self) -> int:
@@ -89,6 +91,20 @@ class Population(Generic[N_co]):
     def feedback(self) -> tuple[Edge, ...]:
         """The edges that bring it its own spikes."""
         return tuple(edge for edge in self.edges if edge.source == self.name)
+
+    @property
+    def fan_in(self) -> int:
+        """How many spikes one sum can add up, over all edges."""
+        return sum(edge.map.fan_in for edge in self.edges)
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        """Of all edges, each once: edges may share one."""
+        return tuple({id(edge.map): edge.map for edge in self.edges}.values())
+
+    def weights(self) -> Array:
+        """The weights of all maps, one after the other, flat."""
+        return np.concatenate([each.weight.reshape(-1) for each in self.maps])
 
     def bias_column(self) -> Array:
         """The bias with as many axes as ``shape``, broadcast to it: ``[C, 1, 1]``, ``[C, H, W]`` or ``[F]``; zeros if there is
@@ -168,7 +184,9 @@ def require_loihi(network: Network[Neuron]) -> Network[CubaNeuron]:
     if is_loihi(network):
         return network
     real = next(each.name for each in network.populations if not isinstance(each.neuron, CubaNeuron))
-    raise ConversionError(f"The population {real!r} has neurons of real numbers: quantise the network first (onnx2lava.quantize).")
+    raise ConversionError(
+        f"The population {real!r} has neurons of real numbers: quantise the network first (onnx2lava.quantize)."
+    )
 
 
 def _validate(network: Network[Any]) -> None:

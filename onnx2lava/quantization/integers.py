@@ -1,21 +1,22 @@
-"""One block in Loihi's integers, for a given scale."""
+"""One population in Loihi's integers, for a given scale."""
 
 from dataclasses import replace
 from math import ceil
 
 import numpy as np
 
-from .limits import BIAS_RANGE, UNITY_DECAY, WEIGHT_RANGE
-from .network import Array, Block, CubaNeuron, Dense, FloatNeuron
+from custom_ops.loihi import BIAS_RANGE, DECAY_UNIT, WEIGHT_RANGE
 
-__all__ = ["integer_bias", "integer_block", "integer_threshold", "integer_weights", "weight_bits"]
+from ..network import Array, CubaNeuron, FloatNeuron, Map, Population
+
+__all__ = ["integer_bias", "integer_population", "integer_threshold", "integer_weights", "weight_bits"]
 
 _FLOAT32 = 2.0**-22
 """Relative distance from a whole number that a product of two float32 numbers may have just because they are float32."""
 
 
-def integer_block(block: Block, scale: float) -> Block:
-    """``block`` with everything multiplied by ``scale`` and rounded.
+def integer_population(population: Population[FloatNeuron], scale: float) -> Population[CubaNeuron]:
+    """``population`` with everything multiplied by ``scale`` and rounded: one scale for all its edges, bias and threshold.
 
     * weights: ``2 * round(w * scale / 2)``, clamped to -256 ... 254, as Lava-DL's ``quantize_8bit`` does;
     * bias: ``round(b * scale)``, clamped to -4096 ... 4095;
@@ -23,21 +24,29 @@ def integer_block(block: Block, scale: float) -> Block:
     * decay: ``round(4096 * v_decay)``; the current decays at once.
 
     Where weights, bias and threshold times ``scale`` are such whole numbers already and nothing decays, the spikes stay the same.
+    Edges that share a map share its integers.
 
     Args:
-        block: one with a float neuron.
+        population: one with float neurons.
         scale: above 0.
     """
-    assert isinstance(block.neuron, FloatNeuron)
     neuron = CubaNeuron(
-        i_decay=UNITY_DECAY,
-        v_decay=round(UNITY_DECAY * block.neuron.v_decay),
-        v_threshold=integer_threshold(block.neuron.v_threshold, scale),
+        i_decay=DECAY_UNIT,
+        v_decay=round(DECAY_UNIT * population.neuron.v_decay),
+        v_threshold=integer_threshold(population.neuron.v_threshold, scale),
     )
-    synapse = replace(block.synapse, weight=integer_weights(block.synapse.weight, scale))
-    if isinstance(synapse, Dense) and synapse.recurrent is not None:
-        synapse = replace(synapse, recurrent=integer_weights(synapse.recurrent, scale))
-    return replace(block, synapse=synapse, neuron=neuron, bias=None if block.bias is None else integer_bias(block.bias, scale))
+    integers: dict[int, Map] = {}
+    for edge in population.edges:
+        if id(edge.map) not in integers:
+            integers[id(edge.map)] = replace(edge.map, weight=integer_weights(edge.map.weight, scale))
+    return Population(
+        name=population.name,
+        shape=population.shape,
+        neuron=neuron,
+        edges=tuple(replace(edge, map=integers[id(edge.map)]) for edge in population.edges),
+        bias=None if population.bias is None else integer_bias(population.bias, scale),
+        origin=population.origin,
+    )
 
 
 def integer_weights(weight: Array, scale: float) -> Array:

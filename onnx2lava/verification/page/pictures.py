@@ -6,16 +6,18 @@ A picture is a PNG with a transparent background, so that only its ink has to fi
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from ..errors import ConversionError
-from ..limits import WEIGHT_RANGE
-from ..network import Array
+from custom_ops.loihi import WEIGHT_RANGE
+
+from ...errors import ConversionError
+from ...network import Array
 from .window import Window
 
-__all__ = ["DARK", "LIGHT", "THEMES", "Theme", "raster", "rates_over_time", "require_matplotlib", "weight_histogram"]
+__all__ = ["DARK", "LIGHT", "THEMES", "Theme", "raster", "rates_over_time", "require_page", "weight_histogram"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,19 @@ _POINTS_PER_INCH = 72
 _INCH_PER_STEP, _INCH_PER_NEURON = 0.05, 0.07
 
 
-def require_matplotlib() -> None:
-    """Raise a typed error where matplotlib, which draws the pictures, is not installed."""
+def require_page() -> None:
+    """Raise a typed error where matplotlib, which draws the pictures, or jinja2, which writes the page, is not installed."""
+    missing = [name for name in ("matplotlib", "jinja2") if not _importable(name)]
+    if missing:
+        raise ConversionError(f'A report needs {" and ".join(missing)}: install "sj2lava[report]".')
+
+
+def _importable(name: str) -> bool:
     try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ConversionError('A report needs matplotlib and jinja2: install "sj2lava[report]".') from error
+        import_module(name)
+    except ImportError:
+        return False
+    return True
 
 
 def raster(spikes: Array, reference: Array | None, window: Window, theme: Theme) -> bytes:

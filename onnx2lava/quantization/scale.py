@@ -1,13 +1,14 @@
-"""Which scale a layer should have: the numbers that 8-bit weights can say are few, and a scale decides where they lie."""
+"""Which scale a population should have: the numbers that 8-bit weights can say are few, and a scale decides where they lie."""
 
 from math import floor, inf
 
 import numpy as np
 import numpy.typing as npt
 
+from custom_ops.loihi import BIAS_RANGE, WEIGHT_RANGE
+
+from ..network import Array, FloatNeuron, Population
 from .integers import integer_bias, integer_threshold, integer_weights
-from .limits import BIAS_RANGE, WEIGHT_RANGE
-from .network import Array, Block, FloatNeuron
 
 __all__ = ["candidates", "expected_error"]
 
@@ -25,8 +26,8 @@ _INPUTS_PER_SPIKE = 1.0
 _STEPS_PER_SPIKE = 8.0
 
 
-def candidates(block: Block) -> list[float]:
-    """Scales for a block with a float neuron, the one with the smallest expected error first.
+def candidates(population: Population[FloatNeuron]) -> list[float]:
+    """Scales for a population of float neurons, the one with the smallest expected error first.
 
     If there is a whole number that turns all weights into even whole numbers, and bias and threshold into whole ones, it is the
     only candidate of a neuron without decay: nothing is lost. (With decay, the largest such number comes first.)
@@ -35,37 +36,38 @@ def candidates(block: Block) -> list[float]:
     to a quarter: with few large weights, clipping them can cost less than rounding all others coarsely. Each is moved so
     that the threshold loses nothing in rounding.
     """
-    assert isinstance(block.neuron, FloatNeuron)
-    weight = block.synapse.weights.reshape(-1)
-    exact = _exact_scales(weight, block.bias, block.neuron.v_threshold)
-    if exact and not block.neuron.v_decay:
+    weight = population.weights()
+    neuron = population.neuron
+    exact = _exact_scales(weight, population.bias, neuron.v_threshold)
+    if exact and not neuron.v_decay:
         return exact[:1]
-    full = min(_largest_unclipped(weight), _LARGEST_THRESHOLD / block.neuron.v_threshold)
-    scales = [_with_whole_threshold(full * 2 ** (step / 4), block.neuron) for step in _STEPS]
-    within = [scale for scale in dict.fromkeys(scales) if scale * block.neuron.v_threshold <= _LARGEST_THRESHOLD + 1]
-    return exact[-1:] + sorted(within, key=lambda scale: expected_error(block, scale))
+    full = min(_largest_unclipped(weight), _LARGEST_THRESHOLD / neuron.v_threshold)
+    scales = [_with_whole_threshold(full * 2 ** (step / 4), neuron) for step in _STEPS]
+    within = [scale for scale in dict.fromkeys(scales) if scale * neuron.v_threshold <= _LARGEST_THRESHOLD + 1]
+    return exact[-1:] + sorted(within, key=lambda scale: expected_error(population, scale))
 
 
-def expected_error(block: Block, scale: float) -> float:
-    """Mean square error of the membrane potential when a neuron fires, relative to the threshold, as far as a layer alone shows.
+def expected_error(population: Population[FloatNeuron], scale: float) -> float:
+    """Mean square error of the membrane potential when a neuron fires, relative to the threshold, as far as a population alone
+    shows.
 
     Between two spikes of a neuron, each of its inputs is taken to fire once, and its bias to come in eight times. Errors of
     single weights are taken as independent.
     """
-    assert isinstance(block.neuron, FloatNeuron)
-    weight = block.synapse.weights
-    fan_in = weight.size // weight.shape[0]
-    flat = weight.reshape(-1)
-    flat = flat[:: -(-flat.size // _SAMPLE)].astype(np.float64)
-    error = fan_in * _INPUTS_PER_SPIKE * _mean_square(integer_weights(flat, scale) / scale - flat)
-    if block.bias is not None:
-        error += _STEPS_PER_SPIKE**2 * _mean_square(integer_bias(block.bias, scale) / scale - block.bias)
+    bias, neuron = population.bias, population.neuron
+    error = 0.0
+    for edge in population.edges:
+        flat = edge.map.weight.reshape(-1)
+        flat = flat[:: -(-flat.size // _SAMPLE)].astype(np.float64)
+        error += edge.map.fan_in * _INPUTS_PER_SPIKE * _mean_square(integer_weights(flat, scale) / scale - flat)
+    if bias is not None:
+        error += _STEPS_PER_SPIKE**2 * _mean_square(integer_bias(bias, scale) / scale - bias)
     # Sums of even weights are even: without decay and bias a spike comes at the first even number above the threshold.
-    lattice = 1.0 if block.neuron.v_decay or block.bias is not None else 2.0
-    threshold = integer_threshold(block.neuron.v_threshold, scale)
-    crossing = threshold if block.neuron.v_decay else lattice * (floor(threshold / lattice) + 0.5)
-    error += float(crossing / scale - block.neuron.v_threshold) ** 2
-    return float(error / block.neuron.v_threshold**2)
+    lattice = 1.0 if neuron.v_decay or bias is not None else 2.0
+    threshold = integer_threshold(neuron.v_threshold, scale)
+    crossing = threshold if neuron.v_decay else lattice * (floor(threshold / lattice) + 0.5)
+    error += float(crossing / scale - neuron.v_threshold) ** 2
+    return float(error / neuron.v_threshold**2)
 
 
 def _mean_square(values: npt.NDArray[np.float64]) -> float:

@@ -1,0 +1,157 @@
+"""Samples here, one batch after the other, or in the workers of any executor; each is counted once."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from typing import Any, TypeAlias
+
+from custom_ops.errors import BridgeError
+
+from ..errors import LavaRunError
+from .result import Verification, merged
+from .source import Chunk
+
+__all__ = ["Processes", "in_order"]
+
+_ATTEMPTS = 3
+"""Times that a batch is tried whose worker dies."""
+_AHEAD = 4
+"""Batches that wait or run in an executor at once, so that not all samples are in memory."""
+
+Check: TypeAlias = Callable[..., Verification]
+
+
+def in_order(
+    check: Check,
+    work: Any,
+    chunks: Iterable[Chunk],
+    executor: Executor | None,
+    progress: Callable[[str, int, int | None], None] | None,
+    total: int | None,
+) -> list[Verification]:
+    """What ``check(work, chunk)`` gives for all chunks, added up as far as they are there.
+
+    Args:
+        check: checks some samples; a function that can be sent to other processes.
+        work: its first argument.
+        chunks: its second, one after the other.
+        executor: where to run it; None for here.
+        progress: see ``verify``.
+        total: number of samples, if it is known.
+    """
+    if executor is not None:
+        return _elsewhere(check, work, chunks, executor, progress, total)
+    done = 0
+    found: list[Verification] = []
+    for chunk in chunks:
+
+        def advance(name: str, of_chunk: int) -> None:
+            if progress is not None:
+                progress(name, done + of_chunk, total)  # noqa: B023 (called before the loop goes on)
+
+        found = [merged([*found, check(work, chunk, advance)])]
+        done += chunk.samples
+    return found
+
+
+def _elsewhere(
+    check: Check,
+    work: Any,
+    chunks: Iterable[Chunk],
+    executor: Executor,
+    progress: Callable[[str, int, int | None], None] | None,
+    total: int | None,
+) -> list[Verification]:
+    """At most a few chunks at once; results are added up as neighbours come together, in whatever order they come."""
+    waiting: dict[Future[Verification], tuple[Chunk, int]] = {}
+    found: list[Verification] = []
+    source = iter(chunks)
+    limit = _AHEAD + getattr(executor, "_max_workers", 0)
+    done = 0
+    exhausted = False
+    try:
+        while True:
+            while not exhausted and len(waiting) < limit:
+                chunk = next(source, None)
+                exhausted = chunk is None
+                if chunk is not None:
+                    waiting[executor.submit(check, work, chunk)] = (chunk, 1)
+            if not waiting:
+                return found
+            finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                chunk, attempt = waiting.pop(future)
+                try:
+                    part = future.result()
+                except BridgeError:
+                    raise
+                except Exception as error:
+                    if attempt == _ATTEMPTS or not _died(error):
+                        raise
+                    waiting[_again(executor, check, work, chunk, error)] = (chunk, attempt + 1)
+                    continue
+                found = list(_neighbours_joined([*found, part]))
+                done += chunk.samples
+                if progress is not None:
+                    progress("samples", done, total)
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _neighbours_joined(parts: Iterable[Verification]) -> Iterator[Verification]:
+    """Parts in the order of their samples, those that follow each other added up."""
+    last: Verification | None = None
+    for part in sorted(parts, key=lambda each: each.samples):
+        if last is not None and last.samples[-1][1] == part.samples[0][0]:
+            last = merged([last, part])
+            continue
+        if last is not None:
+            yield last
+        last = part
+    if last is not None:
+        yield last
+
+
+def _died(error: BaseException) -> bool:
+    """Whether the worker ended, rather than the check failed."""
+    return isinstance(error, BrokenExecutor) or type(error).__name__ in ("KilledWorker", "CommClosedError")
+
+
+def _again(executor: Executor, check: Check, work: Any, chunk: Chunk, error: BaseException) -> Future[Verification]:
+    try:
+        return executor.submit(check, work, chunk)
+    except BrokenExecutor:
+        raise LavaRunError(
+            "A worker process ended in the middle of its samples, and the executor starts no new one: check the memory of the "
+            "machine, or use fewer workers."
+        ) from error
+
+
+class Processes(Executor):
+    """A pool of processes on this machine that starts anew when one of them dies.
+
+    Args:
+        workers: how many.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._max_workers = workers
+        self._pool = self._new()
+
+    def _new(self) -> ProcessPoolExecutor:
+        # Not forked: onnxruntime and torch have threads, which a fork would leave behind.
+        return ProcessPoolExecutor(self._max_workers, mp_context=get_context("spawn"))
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As that of any executor."""
+        try:
+            return self._pool.submit(fn, *args, **kwargs)
+        except BrokenExecutor:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = self._new()
+            return self._pool.submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As that of any executor."""
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)

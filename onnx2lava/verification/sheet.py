@@ -1,0 +1,81 @@
+"""Tables that fit the terminal: numbers are never cut."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Sheet"]
+
+_LONGEST_NAME = 28
+"""Characters of a name in the first column; longer ones go on in the next line."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Rows of text, printed as one table where it fits.
+
+    Where it does not, columns that say the same in every row are said once instead, and the others are split into several tables
+    below each other, each with the first column.
+
+    Args:
+        title: of the table.
+        columns: their headings; the first names what a row is about.
+        rows: a cell for each column.
+        totals: rows below a line, likewise.
+        left: headings of columns of words, which stand on the left.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    totals: Sequence[Sequence[str]] = ()
+    left: Sequence[str] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        kept = [index for index, _ in enumerate(self.columns) if index == 0 or any(row[index] for row in self._all())]
+        if self._width(console, kept) > width:
+            alike = [index for index in kept[1:] if len(self.rows) > 1 and len({row[index] for row in self.rows}) == 1]
+            kept = [index for index in kept if index not in alike]
+        else:
+            alike = []
+        yield Text(self.title, style="italic", justify="left")
+        if alike:
+            same = ", ".join(f"{self.columns[index]} {self.rows[0][index]}" for index in alike if self.rows[0][index])
+            yield Text(f"everywhere: {same}" if same else "")
+        yield from (self._table(part) for part in self._parts(console, kept, width))
+
+    def _parts(self, console: Console, kept: Sequence[int], width: int) -> Iterator[list[int]]:
+        """As many columns as fit, and then the next ones."""
+        part = [kept[0]]
+        for index in kept[1:]:
+            if len(part) > 1 and self._width(console, [*part, index]) > width:
+                yield part
+                part = [kept[0]]
+            part.append(index)
+        yield part
+
+    def _width(self, console: Console, kept: Sequence[int]) -> int:
+        return console.measure(self._table(kept), options=console.options.update(width=10_000)).maximum
+
+    def _table(self, kept: Sequence[int]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        for index in kept:
+            heading = self.columns[index]
+            words = index == 0 or heading in self.left
+            name = {"overflow": "fold", "max_width": _LONGEST_NAME} if index == 0 else {"no_wrap": True}
+            table.add_column(Text(heading), justify="left" if words else "right", **name)  # type: ignore[arg-type]
+        for row in self.rows:
+            table.add_row(*(Text(row[index]) for index in kept))
+        if self.totals:
+            table.add_section()
+        for row in self.totals:
+            table.add_row(*(Text(row[index]) for index in kept))
+        return table
+
+    def _all(self) -> list[Sequence[str]]:
+        return [*self.rows, *self.totals]
