@@ -167,7 +167,7 @@ def verdicts(result: Verification) -> list[str]:
     if agreements:
         share, name = min(agreements)
         found.append(
-            f"Against the network before quantisation, {name!r} is the least alike: {share:.2%} of its neurons and time steps are "
+            f"Against the network before quantisation, {name!r} is the least alike: {share:.2%} of its neurons and steps are "
             "the same."
         )
     return found
