@@ -8,11 +8,20 @@ from typing import Any
 
 from custom_ops.errors import RuntimeUnavailableError
 
-__all__ = ["require_netx", "require_slayer"]
+__all__ = ["require_lava", "require_netx", "require_slayer"]
 
 _ABSENT = (
     "Lava-DL is not installed: use an environment with Python 3.10 and `pip install sj2lava[lava]` (`make env-lava` builds one)."
 )
+
+
+def require_lava() -> None:
+    """Lava itself.
+
+    Raises:
+        RuntimeUnavailableError: it cannot be imported.
+    """
+    _imported("lava.proc.lif.process")
 
 
 def require_slayer() -> Any:

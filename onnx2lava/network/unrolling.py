@@ -1,4 +1,4 @@
-"""A map as the matrix that it is."""
+"""A map as the matrix that it is, full or entry by entry."""
 
 from math import prod
 
@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import NetworkError
 from .maps import Array, Conv, Dense, Map, Shape
 
-__all__ = ["LARGEST", "matrix_size", "unrolled"]
+__all__ = ["LARGEST", "entries", "matrix_size", "unrolled"]
 
 LARGEST = 2**24
 """Weights that a matrix may have: a small file must not ask for a huge array."""
@@ -32,26 +32,50 @@ def unrolled(map_: Map, shape: Shape) -> Array:
         raise NetworkError(f"a matrix in place of the {type(map_).__name__} takes {size:,} weights, more than {LARGEST:,}")
     if isinstance(map_, Dense):
         return map_.weight
+    matrix = np.zeros((prod(map_.output_shape(shape)), prod(shape)), map_.weight.dtype)
+    rows, columns, weights = entries(map_, shape)
+    matrix[rows, columns] = weights
+    return matrix
+
+
+def entries(map_: Map, shape: Shape) -> tuple[Array, Array, Array]:
+    """The entries of the matrix that :func:`unrolled` gives, but those that are zero wherever the map lies: rows, columns and
+    weights, each ``[K]``.
+
+    Raises:
+        NetworkError: the map cannot read such spikes.
+    """
+    sums = map_.output_shape(shape)
+    if isinstance(map_, Dense):
+        rows, columns = np.indices(map_.weight.shape).reshape(2, -1)
+        return rows, columns, map_.weight.reshape(-1)
     if isinstance(map_, Conv):
-        return _of_convolution(map_, shape, map_.output_shape(shape))
+        return _of_convolution(map_, shape, sums)
     # What a spike adds to which sums, a convolution of the sums would read.
-    reverse = Conv(map_.weight, map_.stride, map_.pads, map_.dilation, map_.groups)
-    return np.ascontiguousarray(_of_convolution(reverse, map_.output_shape(shape), shape).T)
+    columns, rows, weights = _of_convolution(Conv(map_.weight, map_.stride, map_.pads, map_.dilation, map_.groups), sums, shape)
+    return rows, columns, weights
 
 
-def _of_convolution(conv: Conv, shape: Shape, sums: Shape) -> Array:
+def _of_convolution(conv: Conv, shape: Shape, sums: Shape) -> tuple[Array, Array, Array]:
     outputs, height, width = sums
-    per_output, per_input = outputs // conv.groups, conv.weight.shape[1]
-    matrix = np.zeros((outputs, height, width, *shape), conv.weight.dtype)
+    per_group = conv.weight.shape[1]
+    out = np.arange(outputs)
+    into = out[:, None] // (outputs // conv.groups) * per_group + np.arange(per_group)  # [O, I / groups]: channels that it sees
+    parts = []
     for i, j in np.ndindex(*conv.weight.shape[2:]):
-        rows, from_rows = _places(height, shape[1], i, conv, 0)
-        columns, from_columns = _places(width, shape[2], j, conv, 1)
-        for group in range(conv.groups):
-            out = slice(group * per_output, (group + 1) * per_output)
-            into = slice(group * per_input, (group + 1) * per_input)
-            # Two advanced indices apart from each other: their axes come first.
-            matrix[out, rows[:, None], columns, into, from_rows[:, None], from_columns] += conv.weight[out, :, i, j]
-    return matrix.reshape(prod(sums), prod(shape))
+        windows_y, y = _places(height, shape[1], i, conv, 0)
+        windows_x, x = _places(width, shape[2], j, conv, 1)
+        window = (windows_y[:, None] * width + windows_x).reshape(-1)
+        place = (y[:, None] * shape[2] + x).reshape(-1)
+        parts.append(
+            np.broadcast_arrays(
+                out[:, None, None] * (height * width) + window,
+                into[:, :, None] * (shape[1] * shape[2]) + place,
+                conv.weight[:, :, i, j, None],
+            )
+        )
+    rows, columns, weights = (np.concatenate([part[which].reshape(-1) for part in parts]) for which in range(3))
+    return rows, columns, weights
 
 
 def _places(count: int, length: int, element: int, conv: Conv, axis: int) -> tuple[Array, Array]:

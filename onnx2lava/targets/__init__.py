@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 from ..network import Network, Neuron
 from .base import Finding, Progress, Spikes, Target, require
+from .lava import LAVA, run_lava, to_lava
 from .limits import chip, loihi
 from .numpy import NUMPY
 from .onnx import ORT, ORT_NATIVE, to_onnx
 
-__all__ = ["TARGETS", "Finding", "Progress", "Spikes", "Target", "findings", "require", "to_onnx"]
+__all__ = ["TARGETS", "Finding", "Progress", "Spikes", "Target", "findings", "require", "run_lava", "to_lava", "to_onnx"]
 
-TARGETS: Mapping[str, Target] = {target.name: target for target in (ORT, ORT_NATIVE, NUMPY)}
+TARGETS: Mapping[str, Target] = {target.name: target for target in (ORT, ORT_NATIVE, NUMPY, LAVA)}
 """Where a network of Loihi's integers can run, by name."""
 
 

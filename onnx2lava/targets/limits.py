@@ -9,7 +9,7 @@ from custom_ops.loihi import BIAS_RANGE, DECAY_UNIT, THRESHOLD_MAX, WEIGHT_RANGE
 from ..network import Array, ConvTranspose, CubaNeuron, Dense, Edge, Network, Neuron, Population
 from .base import Finding
 
-__all__ = ["chip", "loihi"]
+__all__ = ["chip", "largest_sums", "loihi"]
 
 _SUM_LIMIT = 2**24  # float32 holds every whole number up to here, and so does a sum of them in any order
 
@@ -70,12 +70,12 @@ def _neuron(network: Network[Neuron], population: Population[Neuron]) -> Iterato
 def _sums(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
     if not isinstance(population.neuron, CubaNeuron):
         return
-    total = sum((_largest_sums(network, edge) for edge in population.edges), start=np.zeros(1, np.int64))
+    total = sum((largest_sums(network, edge) for edge in population.edges), start=np.zeros(1, np.int64))
     if total.max() >= _SUM_LIMIT:
         yield "can sum to 2**24 or more, where float32 is no longer exact: make its fan-in or its weights smaller"
 
 
-def _largest_sums(network: Network[Neuron], edge: Edge) -> Array:
+def largest_sums(network: Network[Neuron], edge: Edge) -> Array:
     """By neuron, flat, the largest absolute sum that the edge can bring; of a kernel, all elements count."""
     weight, outputs = edge.map.weight, edge.map.output_shape(network.reads(edge))
     if isinstance(edge.map, ConvTranspose):

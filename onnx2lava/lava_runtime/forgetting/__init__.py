@@ -7,9 +7,6 @@ sample. This module is alone in its folder, because Lava looks for models of a p
 from collections.abc import Mapping
 from typing import Any
 
-from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.conv.models import PyConvModelFixed
 from lava.proc.conv.process import Conv
 from lava.proc.dense.models import PyDelayDenseModelBitAcc, PyDenseModelBitAcc
@@ -86,39 +83,24 @@ class ForgetfulDelaySparse(DelaySparse):  # type: ignore[misc]
     """Lava's DelaySparse that forgets."""
 
 
-@implements(proc=ForgetfulConv, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
 class _ConvModel(_Forgetful, PyConvModelFixed):  # type: ignore[misc]
-    pass
+    implements_process = ForgetfulConv
 
 
-@implements(proc=ForgetfulDense, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
 class _DenseModel(_Forgetful, PyDenseModelBitAcc):  # type: ignore[misc]
-    pass
+    implements_process = ForgetfulDense
 
 
-@implements(proc=ForgetfulDelayDense, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
 class _DelayDenseModel(_Forgetful, PyDelayDenseModelBitAcc):  # type: ignore[misc]
-    pass
+    implements_process = ForgetfulDelayDense
 
 
-@implements(proc=ForgetfulSparse, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
 class _SparseModel(_Forgetful, PySparseModelBitAcc):  # type: ignore[misc]
-    pass
+    implements_process = ForgetfulSparse
 
 
-@implements(proc=ForgetfulDelaySparse, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
 class _DelaySparseModel(_Forgetful, PyDelaySparseModelBitAcc):  # type: ignore[misc]
-    pass
+    implements_process = ForgetfulDelaySparse
 
 
 FORGETFUL: Mapping[type, type] = {

@@ -1,0 +1,7 @@
+"""Lava: any graph as a process of Lava's own synapses and neurons."""
+
+from .graph import run_lava, to_lava
+from .schedule import Relay, Schedule, schedule
+from .target import LAVA, relays
+
+__all__ = ["LAVA", "Relay", "Schedule", "relays", "run_lava", "schedule", "to_lava"]

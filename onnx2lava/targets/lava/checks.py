@@ -1,0 +1,44 @@
+"""What a graph of Lava's processes cannot hold, or would run differently."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import numpy as np
+
+from ...network import Conv, Dense, Network, Neuron, Population
+from ..base import Finding
+from ..limits import largest_sums
+from .schedule import loop_without_time
+
+__all__ = ["checked"]
+
+_CONV_LIMIT = 2**23  # where Lava's Conv wraps its sums (PyConvModelFixed.clamp_precision); the other synapses do not
+_SPARSE_LIMIT = 2**26  # weights of a sparse matrix, which takes twelve bytes for each
+
+
+def checked(network: Network[Neuron]) -> list[Finding]:
+    """Loops without time, sums beyond 24 bits, matrices too large."""
+    loop = loop_without_time(network)
+    found = [] if loop is None else [Finding(loop[0], "lava", loop[1])]
+    rules = (_sums, _matrices)
+    return found + [
+        Finding(each.name, "lava", text) for each in network.populations for rule in rules for text in rule(network, each)
+    ]
+
+
+def _sums(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
+    edges = [edge for edge in population.edges if isinstance(edge.map, Conv) and edge.map.weight.dtype.kind in "iu"]
+    for _, sharing in groupby(sorted(edges, key=lambda edge: id(edge.map)), lambda edge: id(edge.map)):
+        total = sum((largest_sums(network, edge) for edge in sharing), start=np.zeros(1, np.int64))
+        if total.max() >= _CONV_LIMIT:
+            yield "can sum to 2**23 or more in a convolution, where Lava's wraps around: make its fan-in or its weights smaller"
+            return
+
+
+def _matrices(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
+    for edge in population.edges:
+        if not isinstance(edge.map, Conv | Dense) and edge.map.connections(network.reads(edge)) > _SPARSE_LIMIT:
+            yield (
+                f"has a transposed convolution with more than {_SPARSE_LIMIT:,} synapses, which Lava has as a sparse "
+                "matrix alone: make it smaller"
+            )
