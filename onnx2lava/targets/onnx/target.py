@@ -4,7 +4,7 @@ import custom_ops
 
 from ...network import CubaNeuron, Network, Neuron
 from ..base import Finding, Progress, Spikes, Target
-from .order import loops
+from .loops import loops
 from .writing import to_onnx
 
 __all__ = ["ORT", "ORT_NATIVE"]

@@ -30,7 +30,8 @@ from ...network import (
 from ...network.unrolling import unrolled
 from ..base import require
 from ..limits import loihi
-from .order import in_order, loops
+from ..order import in_order
+from .loops import loops
 from .recurrent_lif import RECURRENT_LIF, recurrent_lif
 
 __all__ = ["to_onnx"]

@@ -1,0 +1,76 @@
+"""Exact rewrites of maps into what Lava and slayer have."""
+
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from custom_ops.loihi import INT8_MAX
+
+from ..network import Array, Conv, ConvTranspose, Neuron, Population
+from ..network.unrolling import LARGEST
+
+__all__ = ["convolution_of_transpose", "evenly_padded", "flat_bias", "with_few_groups"]
+
+
+def convolution_of_transpose(map_: ConvTranspose) -> Conv | None:
+    """The same as a convolution with the kernel turned around; None if spikes are spread, which no convolution does."""
+    if map_.stride != (1, 1):
+        return None
+    inputs, per_group, *kernel = map_.weight.shape
+    weight = map_.weight.reshape(map_.groups, inputs // map_.groups, per_group, *kernel).swapaxes(1, 2)
+    weight = np.ascontiguousarray(weight.reshape(-1, inputs // map_.groups, *kernel)[:, :, ::-1, ::-1])
+    reach = [dilation * (size - 1) for dilation, size in zip(map_.dilation, kernel, strict=True)]
+    top, left, bottom, right = (reach[side % 2] - pad for side, pad in enumerate(map_.pads))
+    return Conv(weight, (1, 1), (top, left, bottom, right), map_.dilation, map_.groups)
+
+
+def evenly_padded(conv: Conv) -> Conv | None:
+    """The same with as many zeros on opposite sides, at least none, and a kernel with zeros that see the extra ones; None if that
+    takes a kernel of more than :data:`LARGEST` weights."""
+    if conv.pads[:2] == conv.pads[2:] and min(conv.pads) >= 0:
+        return conv
+    kernel, before, dilation, pads = [], [], [], []
+    for axis in range(2):
+        low, high, spacing, size = conv.pads[axis], conv.pads[axis + 2], conv.dilation[axis], conv.weight.shape[2 + axis]
+        if (low - high) % spacing:  # elements so far apart cannot be joined by zeros: fill the gaps first
+            size, spacing = spacing * (size - 1) + 1, 1
+        pad = max(low, high, 0)
+        pad += (low - pad) % spacing
+        before.append((pad - low) // spacing)
+        kernel.append(size + (2 * pad - low - high) // spacing)
+        dilation.append(spacing)
+        pads.append(pad)
+    shape = (*conv.weight.shape[:2], *kernel)
+    if prod(shape) > LARGEST:
+        return None
+    weight = np.zeros(shape, conv.weight.dtype)
+    places = [
+        before[axis] + np.arange(conv.weight.shape[2 + axis]) * (conv.dilation[axis] // dilation[axis]) for axis in range(2)
+    ]
+    weight[:, :, places[0][:, None], places[1]] = conv.weight
+    return replace(conv, weight=weight, pads=(pads[0], pads[1], pads[0], pads[1]), dilation=(dilation[0], dilation[1]))
+
+
+def with_few_groups(conv: Conv) -> Conv:
+    """The same in at most 127 groups.
+
+    Lava holds the number of groups in an int8 (``PyConvModelFixed`` of lava-nc 0.10) and gives no spike at all where it
+    overflows. Neighbouring groups become one, with zeros where they do not see each other.
+    """
+    if conv.groups <= INT8_MAX:
+        return conv
+    groups = max(divisor for divisor in range(1, INT8_MAX + 1) if conv.groups % divisor == 0)
+    merged = conv.groups // groups
+    outputs, per_group, *kernel = conv.weight.shape
+    weight = np.zeros((groups, merged, outputs // conv.groups, merged, per_group, *kernel), conv.weight.dtype)
+    for part in range(merged):
+        weight[:, part, :, part] = conv.weight.reshape(groups, merged, -1, per_group, *kernel)[:, part]
+    return replace(conv, weight=weight.reshape(outputs, merged * per_group, *kernel), groups=groups)
+
+
+def flat_bias(population: Population[Neuron]) -> Array | None:
+    """The bias of each neuron, ``[F]``."""
+    if population.bias is None:
+        return None
+    return np.broadcast_to(population.bias_column(), population.shape).reshape(-1)
