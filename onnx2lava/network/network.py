@@ -115,6 +115,10 @@ class Population(Generic[N_co]):
             return self.bias
         return self.bias.reshape(-1, *[1] * (len(self.shape) - 1))
 
+    def flat_bias(self) -> Array | None:
+        """The bias of each neuron, ``[F]``, in row-major order; None if there is none."""
+        return None if self.bias is None else np.broadcast_to(self.bias_column(), self.shape).reshape(-1)
+
 
 @dataclass(frozen=True, eq=False)
 class Network(Generic[N_co]):

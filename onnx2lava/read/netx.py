@@ -12,11 +12,13 @@ import numpy as np
 from custom_ops.errors import ModelFileError
 from custom_ops.model_file import read_bytes
 
-from .errors import ConversionError, NetworkError
-from .network import INPUT, Array, Block, Conv, CubaNeuron, Dense, Network, Shape, Synapse
-from .write.netx import MESSAGE_BITS
+from ..errors import ConversionError, NetworkError
+from ..network import INPUT, Array, Conv, CubaNeuron, Dense, Edge, Input, Map, Network, Population, Shape
 
-__all__ = ["is_netx", "load_netx"]
+__all__ = ["MESSAGE_BITS", "is_netx", "load_netx"]
+
+MESSAGE_BITS = "input_message_bits"
+"""Attribute of the file that says how many bits the graded spikes have that come in. NetX does not look for it."""
 
 _LARGEST = 2**36  # bytes of a file; one of Loihi's chips holds far less
 _HEAP, _HEAP_HEADER = b"GCOL", 16
@@ -33,8 +35,8 @@ def is_netx(path: str | os.PathLike[str]) -> bool:
         raise ModelFileError(f"Cannot read {path}: {error.strerror}; check the path.") from error
 
 
-def load_netx(path: str | os.PathLike[str]) -> Network:
-    """The network in a ``.net`` file. Its blocks are named by their layer, ``layer/3``: the format keeps no names.
+def load_netx(path: str | os.PathLike[str]) -> Network[CubaNeuron]:
+    """The network in a ``.net`` file. Its populations are named by their layer, ``layer/3``: the format keeps no names.
 
     Args:
         path: a file with an ``input`` layer, as ``save_netx`` writes it.
@@ -157,37 +159,45 @@ class _Group:
         return self._group[name]
 
 
-def _network(file: _Group, name: str) -> Network:
+def _network(file: _Group, name: str) -> Network[CubaNeuron]:
     layers = file.group("layer")
     shape: Shape | None = None
-    input_shape: Shape = ()
-    blocks: list[Block] = []
+    given: Shape = ()
+    populations: list[Population[CubaNeuron]] = []
     source = INPUT
     for index in range(len(layers)):
         layer = layers.group(str(index))
         kind = layer.text("type")
         if kind == "input":
-            shape = input_shape = layer.integers("shape", 1, 3)
-        elif kind in _SYNAPSES:
+            shape = given = layer.integers("shape", 1, 3)
+        elif kind in _MAPS:
             if shape is None:
                 raise ConversionError(f"{name} has no input layer with a shape: write it again with save_netx.")
-            synapse = _SYNAPSES[kind](layer)
-            bias = layer.numbers("bias") if "bias" in layer else None
-            delay = _delay(layer, f"the layer {index} of {name}") if "delay" in layer else 0
-            block = Block(f"layer/{index}", synapse, _neuron(layer.group("neuron"), name), shape, bias, (source,), delay)
-            blocks.append(block)
             try:
-                shape, source = block.shape, block.name
+                populations.append(_population(f"layer/{index}", layer, _MAPS[kind](layer), source, shape, name))
             except NetworkError as error:
                 raise NetworkError(f"In the layer {index} of {name}: {error}.") from error
+            shape, source = populations[-1].shape, populations[-1].name
         elif kind != "flatten":
             raise ConversionError(
                 f"{name} has a layer of the type {kind!r}, which NetX itself does not run: use conv, dense or dense_rec."
             )
-    message_bits = file.attribute(MESSAGE_BITS, 0)
-    if not 0 <= message_bits <= _MOST_MESSAGE_BITS:
-        raise ValueError(f"its {MESSAGE_BITS} are {message_bits}")
-    return Network(Path(name).name, input_shape, tuple(blocks), message_bits=message_bits)
+    bits = file.attribute(MESSAGE_BITS, 0)
+    if not 0 <= bits <= _MOST_MESSAGE_BITS:
+        raise ValueError(f"its {MESSAGE_BITS} are {bits}")
+    return Network(Path(name).name, {INPUT: Input(given, bits)}, tuple(populations), (source,))
+
+
+def _population(name: str, layer: _Group, map_: Map, source: str, came: Shape, file: str) -> Population[CubaNeuron]:
+    """Args: ``came``: the shape of the spikes of ``source``."""
+    shape = map_.output_shape(came)
+    bias = layer.numbers("bias") if "bias" in layer else None
+    if bias is not None and bias.ndim == 3:
+        bias = bias.T  # one for each neuron, (W, H, C)
+    edges = [Edge(source, map_, _delay(layer, f"the layer {name} of {file}") if "delay" in layer else 0)]
+    if layer.text("type") == "dense_rec":
+        edges.append(Edge(name, Dense(layer.numbers("weight_rec")), 1))
+    return Population(name, shape, _neuron(layer.group("neuron"), file), tuple(edges), bias)
 
 
 def _neuron(group: _Group, name: str) -> CubaNeuron:
@@ -197,17 +207,13 @@ def _neuron(group: _Group, name: str) -> CubaNeuron:
     return CubaNeuron(group.number("iDecay"), group.number("vDecay"), group.number("vThMant"))
 
 
-def _conv(group: _Group) -> Synapse:
+def _conv(group: _Group) -> Map:
     stride, padding, dilation = (_pair(group.integers(name, 2)) for name in ("stride", "padding", "dilation"))
-    return Conv(group.numbers("weight"), stride, padding, dilation, group.number("groups"))
+    return Conv(group.numbers("weight"), stride, (*padding, *padding), dilation, group.number("groups"))
 
 
-def _dense(group: _Group) -> Synapse:
+def _dense(group: _Group) -> Map:
     return Dense(group.numbers("weight"))
-
-
-def _recurrent(group: _Group) -> Synapse:
-    return Dense(group.numbers("weight"), group.numbers("weight_rec"))
 
 
 def _delay(group: _Group, where: str) -> int:
@@ -221,7 +227,7 @@ def _delay(group: _Group, where: str) -> int:
     return int(delays[0])
 
 
-_SYNAPSES: dict[str, Callable[[_Group], Synapse]] = {"conv": _conv, "dense": _dense, "dense_rec": _recurrent}
+_MAPS: dict[str, Callable[[_Group], Map]] = {"conv": _conv, "dense": _dense, "dense_rec": _dense}
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:

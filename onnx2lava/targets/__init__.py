@@ -6,12 +6,26 @@ from ..network import Network, Neuron
 from .base import Finding, Progress, Spikes, Target, require
 from .lava import LAVA, run_lava, to_lava
 from .limits import chip, loihi
+from .netx import NETX, run_netx, save_netx
 from .numpy import NUMPY
 from .onnx import ORT, ORT_NATIVE, to_onnx
 
-__all__ = ["TARGETS", "Finding", "Progress", "Spikes", "Target", "findings", "require", "run_lava", "to_lava", "to_onnx"]
+__all__ = [
+    "TARGETS",
+    "Finding",
+    "Progress",
+    "Spikes",
+    "Target",
+    "findings",
+    "require",
+    "run_lava",
+    "run_netx",
+    "save_netx",
+    "to_lava",
+    "to_onnx",
+]
 
-TARGETS: Mapping[str, Target] = {target.name: target for target in (ORT, ORT_NATIVE, NUMPY, LAVA)}
+TARGETS: Mapping[str, Target] = {target.name: target for target in (ORT, ORT_NATIVE, NUMPY, NETX, LAVA)}
 """Where a network of Loihi's integers can run, by name."""
 
 

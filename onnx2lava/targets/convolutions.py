@@ -8,10 +8,10 @@ import numpy as np
 from custom_ops.loihi import INT8_MAX
 
 from ..errors import NetworkError
-from ..network import Conv
+from ..network import Conv, ConvTranspose
 from ..network.unrolling import LARGEST
 
-__all__ = ["even_padding", "few_groups"]
+__all__ = ["convolution_of_transpose", "even_padding", "few_groups"]
 
 
 def even_padding(conv: Conv) -> Conv:
@@ -59,3 +59,15 @@ def few_groups(conv: Conv) -> Conv:
     for part in range(merged):
         weight[:, part, :, part] = conv.weight.reshape(groups, merged, -1, per_group, *kernel)[:, part]
     return replace(conv, weight=weight.reshape(outputs, merged * per_group, *kernel), groups=groups)
+
+
+def convolution_of_transpose(map_: ConvTranspose) -> Conv | None:
+    """The same as a convolution with the kernel turned around; None where spikes are spread, which no convolution does."""
+    if map_.stride != (1, 1):
+        return None
+    inputs, per_group, *kernel = map_.weight.shape
+    weight = map_.weight.reshape(map_.groups, inputs // map_.groups, per_group, *kernel).swapaxes(1, 2)
+    weight = np.ascontiguousarray(weight.reshape(-1, inputs // map_.groups, *kernel)[:, :, ::-1, ::-1])
+    reach = [dilation * (size - 1) for dilation, size in zip(map_.dilation, kernel, strict=True)]
+    top, left, bottom, right = (reach[side % 2] - pad for side, pad in enumerate(map_.pads))
+    return Conv(weight, (1, 1), (top, left, bottom, right), map_.dilation, map_.groups)

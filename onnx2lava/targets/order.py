@@ -5,7 +5,6 @@ from graphlib import CycleError, TopologicalSorter
 
 from ..network import Edge, Network, Neuron, Population
 from ..network.network import N_co
-from .base import Finding
 
 __all__ = ["branches", "in_order", "sorter"]
 

@@ -15,12 +15,12 @@ from ...network import Array, Conv, ConvTranspose, CubaNeuron, Dense, Edge, Netw
 from ...network.network import N_co
 from ...network.unrolling import unrolled
 from ..base import Finding
+from ..convolutions import convolution_of_transpose, even_padding, few_groups
 from ..order import branches, forward, in_order
-from ..rewrites import convolution_of_transpose, evenly_padded, flat_bias, with_few_groups
 
 __all__ = ["legalised"]
 
-_INSTEAD = "write it as the Loihi-integer .onnx and run that with to_lava"
+_INSTEAD = "run it with to_lava, from the network or from its Loihi-integer .onnx"
 
 
 def legalised(network: Network[N_co]) -> tuple[Network[N_co], list[Finding]]:
@@ -66,13 +66,16 @@ def _layer(network: Network[Neuron], population: Population[N_co], came: Shape) 
         conv = _convolution(edge)
         if conv is not None and conv.output_shape(came) == population.shape:
             return replace(population, edges=(Edge(edge.source, conv),))
-    if isinstance(edge.map, Dense) and len(population.shape) == 1 and all(isinstance(each.map, Dense) for each in population.edges):
+    if (
+        isinstance(edge.map, Dense)
+        and len(population.shape) == 1
+        and all(isinstance(each.map, Dense) for each in population.edges)
+    ):
         return replace(population, edges=tuple(replace(each, reads=None) for each in population.edges))
     edges = [
-        Edge(each.source, Dense(unrolled(each.map, network.reads(each))), each.delay)
-        for each in (edge, *population.feedback)
+        Edge(each.source, Dense(unrolled(each.map, network.reads(each))), each.delay) for each in (edge, *population.feedback)
     ]
-    return replace(population, shape=(population.neurons,), edges=tuple(edges), bias=flat_bias(population))
+    return replace(population, shape=(population.neurons,), edges=tuple(edges), bias=population.flat_bias())
 
 
 def _convolution(edge: Edge) -> Conv | None:
@@ -80,10 +83,14 @@ def _convolution(edge: Edge) -> Conv | None:
     map_ = edge.map
     if isinstance(map_, ConvTranspose):
         map_ = convolution_of_transpose(map_) or map_
-    conv = evenly_padded(map_) if isinstance(map_, Conv) else None
-    if conv is None or max(*conv.weight.shape[2:], *conv.stride, *conv.pads, *conv.dilation) > INT8_MAX:
+    if not isinstance(map_, Conv):
         return None
-    return with_few_groups(conv)
+    try:
+        conv = even_padding(map_)
+    except NetworkError:
+        return None
+    fits = max(*conv.weight.shape[2:], *conv.stride, *conv.pads, *conv.dilation) <= INT8_MAX
+    return few_groups(conv) if fits else None
 
 
 def _misread(population: Population[Neuron]) -> Iterator[str]:

@@ -13,15 +13,13 @@ from custom_ops.atomic_write import replacing
 from custom_ops.errors import ModelFileError
 
 from ...network import Array, Conv, CubaNeuron, Network, Neuron, Population, require_loihi
+from ...read.netx import MESSAGE_BITS
 from ..base import require
 from ..limits import loihi
 from ..order import forward, in_order
 from .legalising import legalised
 
-__all__ = ["MESSAGE_BITS", "save_netx"]
-
-MESSAGE_BITS = "input_message_bits"
-"""Attribute of the file that says how many bits the graded spikes have that come in. NetX does not look for it."""
+__all__ = ["save_netx"]
 
 _Layer = Mapping[str, Any]
 

@@ -1,0 +1,1 @@
+"""Read files as networks."""
