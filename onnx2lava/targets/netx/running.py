@@ -84,19 +84,19 @@ def _network(hdf5: Any, path: str | os.PathLike[str], steps: int, message_bits: 
 def _forgetful_models(network: Any, layout: Network[CubaNeuron], steps: int) -> dict[Any, type]:
     """What runs the synapses that keep spikes beyond a step: resets are those of neurons, and what is on its way in a synapse
     would reach the next sample. In Lava's steps, counted from 1, layer k sees the first step of the first sample in k + 2."""
-    from ...lava_runtime.forgetting import forget, forgetful_model
-
-    models: dict[Any, type] = {}
+    keeping = []
     for index, (population, layer) in enumerate(zip(layout.populations, network.layers, strict=True)):
         if population.feedback:
-            synapse, source = layer.synapse_rec, index + 2
+            keeping.append((layer.synapse_rec, index + 2, index + 2))
         elif any(edge.delay for edge in forward(population)):
-            synapse, source = layer.synapse, index + 1
-        else:
-            continue
-        forget(synapse, steps, source, index + 2)
-        models[synapse] = forgetful_model(synapse)
-    return models
+            keeping.append((layer.synapse, index + 1, index + 2))
+    if not keeping:
+        return {}
+    from ...lava_runtime.forgetting import forget, forgetful_model
+
+    for synapse, source, target in keeping:
+        forget(synapse, steps, source, target)
+    return {synapse: forgetful_model(synapse) for synapse, *_ in keeping}
 
 
 def _to_lava(x: Array, shape: tuple[int, ...]) -> Array:
