@@ -1,38 +1,17 @@
 """The command ``onnx2lava``."""
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
-
-from custom_ops.errors import BridgeError
-from custom_ops.model_file import write_model
-from custom_ops.trace import read_array, read_trace
 
 from .errors import ConversionError
-from .host import save_host_parts
-from .load import InputKind, load
-from .network import Network
-from .quantization_report import quantization_report
-from .quantize import quantize
-from .read_netx import is_netx, load_netx
-from .report import (
-    network_notes,
-    network_table,
-    quantization_notes,
-    quantization_table,
-    verification_notes,
-    verification_table,
-)
-from .report_page import write_report
-from .verify import RUNTIMES, verify, write_json
-from .write.netx import save_netx
-from .write.onnx import to_onnx
+from .terminal import ended_well, printed, progress_bar
+
+if TYPE_CHECKING:
+    from .network import Network
+    from .verification import Verification
 
 __all__ = ["main"]
 
@@ -41,168 +20,275 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_Model = Annotated[Path, typer.Argument(metavar="IN.onnx", help="A network exported by sj2onnx.")]
+_Kind = Literal["spikes", "images", "counts"]
+_Model = Annotated[Path, typer.Argument(metavar="IN", help="An .onnx file, such as sj2onnx exports, or a .net file of NetX.")]
 _Scale = Annotated[str, typer.Option(metavar="auto|64", help="Weight scale for float networks: auto, or one for all layers.")]
 _Calibration = Annotated[Path | None, typer.Option(metavar="X.npy", help="Input [T, N, *] that --scale auto may use.")]
 _InputKind = Annotated[
-    InputKind,
+    _Kind | None,
     typer.Option(
         "--input-kind",
-        help="What the network is fed with. spikes: 0 and 1. images: any numbers; the first spiking layer, which turns them into "
-        "spikes, then stays on the host as an encoder. counts: whole numbers 0 to 255, such as frames of several events a "
-        "pixel; they go to Loihi as graded spikes of 8 bits, so that no layer is left on the host (load the file in NetX with "
-        "input_message_bits=8).",
+        help="What the network is fed with; by default what the exporter saw. spikes: 0 and 1. images: any numbers; the first "
+        "spiking layer, which turns them into spikes, then stays on the host as an encoder. counts: whole numbers 0 to 255, such "
+        "as frames of several events a pixel; they go to Loihi as graded spikes of 8 bits, so that no layer is left on the host "
+        "(load the file in NetX with input_message_bits=8).",
+    ),
+]
+_OutputName = Annotated[str | None, typer.Option(metavar="NAME", help="Which output of the file to take; by default the first.")]
+_Wide = Annotated[bool, typer.Option("--wide", help="Print tables in one piece, however wide they are.")]
+_Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write everything that was found as JSON.")]
+_Report = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Also write a page with spike rasters and histograms: DIR/index.html.")
+]
+_Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Exit code 2 if a runtime was left out, a layer never fired, or one was compared with nothing."
     ),
 ]
 
 
 def main() -> None:
-    """Run the command line: exit code 0, 1 where spikes differ, 2 where the input is not usable."""
-    try:
+    """Run the command line: exit code 0; 1 where spikes differ; 2 where something else is wrong; 130 and 143 when interrupted or
+    terminated."""
+    with ended_well():
         app()
-    except BridgeError as error:
-        Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
-        sys.exit(2)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        printed([f"onnx2lava {version('sj2lava')}"])
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
 
 
 @app.command()
 def convert(
     model: _Model,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.net", help="The NetX file to write.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write: OUT.net for NetX, OUT.onnx for onnxruntime.")
+    ],
     loihi_onnx: Annotated[
         Path | None, typer.Option(metavar="OUT.onnx", help="Also write what runs on Loihi as an ONNX file.")
     ] = None,
     calibration: _Calibration = None,
     scale: _Scale = "auto",
-    input_kind: _InputKind = "spikes",
+    input_kind: _InputKind = None,
+    output_name: _OutputName = None,
+    wide: _Wide = False,
 ) -> None:
-    """Convert a network to NetX's hdf5 format.
+    """Convert a network for NetX or onnxruntime.
 
     What stays on the host is written beside it, for any onnxruntime: NAME.encoder.onnx, which turns images into spikes, and
     NAME.readout.onnx, which turns the last spikes into the network's output (a vote, a mean over time, a linear layer).
     """
-    loaded = load(model, input=input_kind)
-    network = quantize(loaded, scale=_scale(scale), calibration=None if calibration is None else read_array(calibration))
-    save_netx(network, output)
-    written = [output, *save_host_parts(network, output)]
-    if loihi_onnx is not None:
-        write_model(to_onnx(network), loihi_onnx)
-        written.append(loihi_onnx)
-    _show(network)
-    _show_quantization(loaded, network)
-    for path in written:
-        _console().print(f"wrote {path} ({path.stat().st_size:,} bytes)", markup=False, soft_wrap=True)
+    from custom_ops.trace import read_array
+
+    from .conversion import quantize
+    from .network import is_loihi
+    from .outputs import require_apart, written
+
+    require_apart([model, calibration], [output, loihi_onnx])
+    loaded = _loaded(model, input_kind, output_name)
+    found = None if calibration is None else read_array(calibration)
+    network = quantize(loaded, scale=_scale(scale), calibration=found)
+    for path, size in written(network, output, loihi_onnx, inputs=[model, calibration]).items():
+        printed([f"wrote {path} ({size:,} bytes)" if size is not None else f"removed {path}, which was of an older conversion"])
+    _show(network, output.name, wide)
+    _show_quantization(loaded, network, wide)
+    if is_loihi(loaded):
+        for option, value in (("scale", scale if scale != "auto" else None), ("calibration", calibration)):
+            if value is not None:
+                printed([f"The {option} was not used: the network is made of Loihi's integers already."])
 
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .net file.")], input_kind: _InputKind = "spikes"
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .net file.")],
+    input_kind: _InputKind = None,
+    output_name: _OutputName = None,
+    wide: _Wide = False,
 ) -> None:
     """Show a network layer by layer, and what Loihi would object to."""
-    _show(load_netx(file) if is_netx(file) else load(file, input=input_kind))
+    _show(_loaded(file, input_kind, output_name), file.name, wide)
 
 
 @app.command("verify")
 def verify_command(
     model: _Model,
-    input: Annotated[Path | None, typer.Option(metavar="X.npy", help="Input [T, N, *]; by default the trace's.")] = None,
+    input: Annotated[
+        Path | None, typer.Option(metavar="X.npy", help="Input [T, N, *], also .npz or HDF5; by default the trace's.")
+    ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="ort,slayer,netx", help=f"Some of {', '.join(RUNTIMES)}; by default all that are here.")
+        str | None, typer.Option(metavar="ort,slayer,netx", help="Some of the runtimes; by default all that can run it here.")
     ] = None,
     trace: Annotated[Path | None, typer.Option(metavar="TRACE.npz", help="A run recorded elsewhere.")] = None,
     labels: Annotated[Path | None, typer.Option(metavar="Y.npy", help="Classes [N], for the accuracy.")] = None,
     calibration: _Calibration = None,
     scale: _Scale = "auto",
-    input_kind: _InputKind = "spikes",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write everything that was found as JSON.")
+    input_kind: _InputKind = None,
+    output_name: _OutputName = None,
+    samples: Annotated[
+        str | None, typer.Option(metavar="A:B", help="Run the samples A to B - 1 alone; `onnx2lava merge` adds up such parts.")
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write a page with spike rasters and histograms: DIR/index.html.")
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", help="Samples that run together; by default what 64 MiB hold.")
     ] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", help="Processes that share the samples.")] = 1,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask cluster that shares them instead.")] = None,
+    json_file: _Json = None,
+    report: _Report = None,
+    strict: _Strict = False,
+    wide: _Wide = False,
 ) -> None:
     """Run a network in several runtimes and compare every spike of every layer; exit code 1 if any differs.
 
     Encoder and readout take part: images go in, and the accuracy with labels is that of the readout's output, before
     quantisation and after it.
     """
+    from custom_ops.trace import read_array, read_trace
+
+    from .outputs import require_apart
+    from .verification import verify
+    from .verification.parallel import workers
+
     recorded = None if trace is None else read_trace(trace)
     if input is None and recorded is None:
         raise ConversionError("There is no input to run: give --input X.npy or --trace TRACE.npz.")
-    x = read_array(input) if input is not None else recorded.input if recorded is not None else None
-    assert x is not None
-    with _progress() as advance:
+    require_apart([model, input, trace, labels, calibration], [json_file])
+    _prepare(report)
+    with workers(jobs, dask) as executor, progress_bar() as advance:
         result = verify(
             model,
-            x,
+            input if input is not None or recorded is None else recorded.input,
             against=None if against is None else [name.strip() for name in against.split(",")],
             scale=_scale(scale),
             calibration=None if calibration is None else read_array(calibration),
             trace=recorded,
             labels=read_array(labels) if labels is not None else None if recorded is None else recorded.labels,
-            input=input_kind,
+            input=_kind(model, input_kind),
+            output=output_name,
+            samples=_samples(samples),
+            batch=batch,
+            executor=executor,
             progress=advance,
         )
+    _conclude(result, json_file, report, model.name, strict=strict, wide=wide, part=samples is not None)
+
+
+@app.command()
+def merge(
+    parts: Annotated[list[Path], typer.Argument(metavar="PART.json…", help="What verify --samples A:B --json PART.json wrote.")],
+    json_file: Annotated[
+        Path | None, typer.Option("-o", "--output", "--json", metavar="ALL.json", help="Write the sum as JSON.")
+    ] = None,
+    report: _Report = None,
+    strict: _Strict = False,
+    wide: _Wide = False,
+) -> None:
+    """Add up verifications of different samples of one network; exit code 1 if any spike differs."""
+    from .outputs import require_apart
+    from .verification import merged, read_json
+
+    require_apart(parts, [json_file])
+    _prepare(report)
+    result = merged([read_json(part) for part in parts])
+    _conclude(result, json_file, report, result.model.get("name", "merged"), strict=strict, wide=wide, part=True)
+
+
+def _conclude(
+    result: "Verification", json_file: Path | None, report: Path | None, title: str, *, strict: bool, wide: bool, part: bool
+) -> None:
+    """Print first: what took long must not be lost because a file cannot be written."""
+    from .verification import write_json
+    from .verification.page import write_report
+    from .verification.tables import verdicts, verification_notes, verification_table
+
+    printed([verification_table(result), *verification_notes(result), *verdicts(result)], wide=wide)
     if json_file is not None:
-        write_json(result, json_file)
-    page = None if report is None else write_report(result, report, title=model.name)
-    console = _console()
-    console.print(verification_table(result))
-    for note in verification_notes(result):
-        console.print(note, markup=False, soft_wrap=True)
-    if page is not None:
-        console.print(f"wrote {page}", markup=False, soft_wrap=True)
+        write_json(result, json_file, spikes=part)
+    if report is not None:
+        printed([f"wrote {write_report(result, report, title=title)}"])
     if result.mismatches:
-        console.print(f"{result.mismatches:,} spikes differ.")
         raise typer.Exit(1)
-    console.print("Every spike is the same.")
+    weak = [note.message for note in result.notes if note.weakens]
+    if strict and weak:
+        raise ConversionError(f"With --strict, {len(weak)} of the notes above are errors; the first: {weak[0]}")
+
+
+def _prepare(report: Path | None) -> None:
+    """Find out before a long run whether there can be a report after it."""
+    if report is not None:
+        from .verification.page import prepare_folder
+
+        prepare_folder(report)
+
+
+def _loaded(path: Path, kind: _Kind | None, output: str | None) -> "Network[Any]":
+    from custom_ops.trace import file_kind
+
+    if file_kind(path) == "hdf5":
+        from .read.netx import load_netx
+
+        return load_netx(path)
+    from .read.onnx_file import load
+
+    return load(path, input=_kind(path, kind), output=output)
+
+
+def _kind(path: Path, given: _Kind | None) -> _Kind:
+    """What the file is fed with: what was asked for, else what the exporter saw, else spikes."""
+    from custom_ops.model_file import read_model
+    from custom_ops.trace import file_kind
+
+    if given is not None or file_kind(path) == "hdf5":
+        return given or "spikes"
+    noted = {entry.key: entry.value for entry in read_model(path).metadata_props}.get("sj2lava.input_kind", "spikes")
+    if noted not in ("images", "counts"):
+        return "spikes"
+    printed([f"The exporter saw {noted}: as with --input-kind {noted}."], stream=sys.stderr)
+    return "images" if noted == "images" else "counts"
 
 
 def _scale(text: str) -> Literal["auto"] | int:
     if text == "auto":
         return "auto"
-    if text.isascii() and text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) > 0:
         return int(text)
-    raise ConversionError(f"The scale {text!r} is neither auto nor a positive whole number: try 64.")
+    shown = text if len(text) < 40 else f"{text[:40]}…"
+    raise ConversionError(f"The scale {shown!r} is neither auto nor a positive whole number of a usual size: try 64.")
 
 
-def _show(network: Network) -> None:
-    console = _console()
-    console.print(network_table(network))
-    for note in network_notes(network):
-        console.print(note, markup=False, soft_wrap=True)
+def _samples(text: str | None) -> tuple[int, int | None]:
+    if text is None:
+        return 0, None
+    first, colon, last = text.partition(":")
+    if colon and all(each == "" or (each.isascii() and each.isdigit() and len(each) < 16) for each in (first, last)):
+        return int(first or 0), int(last) if last else None
+    raise ConversionError(f"The samples {text!r} are no range: give the first and one past the last, such as 0:1000.")
 
 
-def _show_quantization(loaded: Network, network: Network) -> None:
+def _show(network: "Network[Any]", title: str, wide: bool) -> None:
+    from .verification.tables import network_notes, network_table
+
+    printed([network_table(network, title), *network_notes(network)], wide=wide)
+
+
+def _show_quantization(loaded: "Network[Any]", network: "Network[Any]", wide: bool) -> None:
+    from .quantization import quantization_notes, quantization_report
+    from .verification.tables import quantization_table
+
     report = quantization_report(loaded, network)
     if report.layers:
-        console = _console()
-        console.print(quantization_table(report))
-        for note in quantization_notes(report):
-            console.print(note, markup=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    """Standard output; where that is no terminal, wide enough for every table."""
-    console = Console(highlight=False, markup=False)  # layers may be named "[/b]"
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=200)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar that appears with the first sample that Lava has done."""
-    bar = Progress(console=Console(stderr=True), transient=True)
-
-    def advance(done: int, total: int) -> None:
-        if not bar.tasks:
-            bar.add_task("Lava", total=total)
-            bar.start()
-        bar.update(bar.tasks[0].id, completed=done)
-
-    try:
-        yield advance
-    finally:
-        if bar.tasks:
-            bar.stop()
+        printed([quantization_table(report), *quantization_notes(report)], wide=wide)

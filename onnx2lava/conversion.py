@@ -11,7 +11,9 @@ from .network import Array, CubaNeuron, Network, Neuron
 from .quantization import quantizing
 from .targets.base import require
 from .targets.limits import loihi
+from .targets.numpy import simulate
 from .targets.onnx import to_onnx
+from .targets.onnx.order import loops
 
 __all__ = ["quantize"]
 
@@ -49,7 +51,9 @@ def quantize(
 
 
 def _run(network: Network[Any], x: Mapping[str, Array]) -> dict[str, Array]:
-    """On onnxruntime, of real numbers or of integers."""
+    """On onnxruntime, of real numbers or of integers; on NumPy where ONNX has no file for its loops."""
+    if any(loops(network)):
+        return simulate(network, x)
     session = custom_ops.session(to_onnx(network, outputs="all"))
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(names, dict(x)), strict=True))

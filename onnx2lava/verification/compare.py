@@ -4,23 +4,17 @@ Encoder and readout run on onnxruntime: the encoder's spikes go into every runti
 The samples go through all runtimes a few at a time; what is counted of them adds up (``result.py``), wherever it was counted.
 """
 
-import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from math import prod
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import onnx
-import onnxruntime
 
 import custom_ops
 from custom_ops.errors import RuntimeUnavailableError
-from custom_ops.model_file import read_model
 from custom_ops.trace import Trace
 
 from ..conversion import quantize
@@ -29,23 +23,26 @@ from ..host import classes, decode, encode
 from ..network import Array, CubaNeuron, Network, Neuron, is_loihi
 from ..quantization import quantization_notes, quantization_report
 from ..quantization.quantizing import require_scale
-from ..read.onnx_file import InputKind, load
 from ..targets import TARGETS, Target
 from ..targets.limits import chip
-from ..targets.onnx import to_onnx
 from .counts import FLOAT, FLOAT_NATIVE, LayerCheck, compared
+from .model import File, Model, Subject, arranged, opened, run_file
 from .parallel import in_order
 from .result import Note, Verification, Votes, merged
-from .source import Chunk, Given, Source, opened
+from .source import Chunk, Given, Source, source
+
+if TYPE_CHECKING:
+    from ..read.onnx_file import InputKind
 
 __all__ = ["verify"]
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with the name of a runtime, the number of samples that it has done, and how many there are, if that is known."""
 
+_FILE = "file"
 _TITLES = {
     "trace": "recorded trace",
-    "file": "onnxruntime, the file as it is",
+    _FILE: "onnxruntime, the file as it is",
     FLOAT: "float network, the file as it is",
     FLOAT_NATIVE: "float network, native operators",
 }
@@ -58,7 +55,7 @@ _LARGEST_WINDOW = 16
 
 
 def verify(
-    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Network[Any],
+    model: Subject,
     x: Given,
     *,
     against: Sequence[str] | None = None,
@@ -66,7 +63,8 @@ def verify(
     calibration: Array | Mapping[str, Array] | None = None,
     trace: Trace | None = None,
     labels: Array | None = None,
-    input: InputKind = "spikes",
+    input: "InputKind" = "spikes",
+    output: str | None = None,
     samples: tuple[int, int | None] = (0, None),
     batch: int | None = None,
     executor: Executor | None = None,
@@ -88,6 +86,7 @@ def verify(
         labels: the class of each sample, ``[N]``. The readout's output votes for classes, summed over time where it has time;
             without a readout, the neurons of the first output by their spike counts.
         input: what a file is fed with, see ``load``.
+        output: which of a file's outputs is the network's; by default the first.
         samples: the first sample to run, and one past the last; None for all that follow. The others are left to other calls,
             whose results :func:`~onnx2lava.verification.merged` adds up.
         batch: how many samples run together; by default as many as 64 MiB of spikes allow.
@@ -103,109 +102,175 @@ def verify(
     chosen = _chosen(against)
     if batch is not None and batch < 1:
         raise ConversionError(f"The batch is {batch}, but at least one sample has to run at once.")
-    identity, proto, given = _file_and_network(model, input)
+    subject = opened(model, input, output)
+    given = subject.network
     network = quantize(given, scale=scale, calibration=calibration)
-    source = opened(given, x, trace, labels)
-    first, last = _range(samples, source)
-    file = _shown(proto, network, is_network=isinstance(model, Network))
+    found = source(given, x, trace, labels)
+    first, last = _range(samples, found)
     if trace is not None:
-        _check_trace(trace, network, file)
-    remarks = _remarks(given, network, scale, calibration, labels, chosen)
-    left_out = _left_out(chosen, network, source, by_name=against is not None)
-    work = _Work(
-        file,
-        given,
-        network,
-        tuple(name for name in chosen if name not in left_out),
-        left_out,
-        identity,
-        tuple(remarks),
-    )
-    size = _fixed_samples(proto) or batch or _affordable(given, source)
-    chunks = source.chunks(size, first, last)
-    total = None if source.samples is None else min(source.samples, last or source.samples) - first
+        _check_trace(trace, network, subject.file)
+    ignored = {"scale": scale != "auto", "calibration": calibration is not None}
+    remarks = [*_remarks(subject, network, ignored), *_about_labels(network, labels)]
+    left_out = _left_out(chosen, network, found, by_name=against is not None)
+    work = _Work(subject, network, tuple(name for name in chosen if name not in left_out), left_out, tuple(remarks))
+    fixed = None if subject.file is None else subject.file.samples
+    chunks = found.chunks(fixed or batch or _affordable(given, found), first, last)
+    total = None if found.samples is None else min(found.samples, last or found.samples) - first
     result = merged(in_order(_check, work, chunks, executor, progress, total))
     return replace(result, given=given, network=network)
-
-
-@dataclass(frozen=True, eq=False)
-class _File:
-    """The file itself, as it runs.
-
-    Args:
-        model: with all values that are to be compared among its outputs.
-        layers: by population, the output that holds its spikes.
-        encoder: by input of the network, the output that holds what the encoder gives for it.
-        encoder_layers: likewise, the module path of the layer that gives it.
-        output: its first output as the author wrote it.
-        is_network: whether it was made from a network, and reads what goes to Loihi.
-    """
-
-    model: bytes
-    layers: Mapping[str, str]
-    encoder: Mapping[str, str]
-    encoder_layers: Mapping[str, str]
-    output: str
-    is_network: bool
 
 
 @dataclass(frozen=True, eq=False)
 class _Work:
     """What every worker needs, whatever the samples."""
 
-    file: _File
-    given: Network[Neuron]
+    model: Model
     network: Network[CubaNeuron]
     targets: tuple[str, ...]
     left_out: Mapping[str, str]
-    identity: Mapping[str, str]
     remarks: tuple[Note, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """What the runtimes gave for some samples.
+
+    Args:
+        spikes: by runtime and population, ``[T, N, *shape]``.
+        seconds: how long each took.
+        said: by runtime, the network's output, behind the readout.
+        encoded: by input of the network, what the file gives in the place of the encoder.
+    """
+
+    spikes: dict[str, Mapping[str, Array]]
+    seconds: dict[str, float | None]
+    said: dict[str, Array]
+    encoded: dict[str, Array]
 
 
 def _check(work: _Work, chunk: Chunk, progress: Callable[[str, int], None] | None = None) -> Verification:
     """All runtimes on some samples."""
     network = work.network
-    spikes = encode(network, chunk.x)
-    runs: dict[str, Mapping[str, Array]] = {}
-    seconds: dict[str, float | None] = {}
-    if chunk.trace is not None:
-        runs["trace"], seconds["trace"] = _bits(chunk.trace), None
-    fed = spikes if work.file.is_network else {name: np.asarray(each, np.float32) for name, each in chunk.x.items()}
-    outputs: dict[str, Array] = {}
-    natives = {"file": False} if is_loihi(work.given) else {FLOAT: False, FLOAT_NATIVE: True}
-    for name, native in natives.items():
-        if native and not _has_library():
-            continue
-        start = time.perf_counter()
-        results = _run_file(work.file.model, fed, native)
-        seconds[name] = time.perf_counter() - start
-        runs[name] = _layers(work, results, chunk)
-        outputs[name] = results[work.file.output]
-        if name in ("file", FLOAT):
-            encoded = {name: results[value] for name, value in work.file.encoder.items()}
-    for name in work.targets:
-        advance = None if progress is None else lambda done, total, name=name: progress(name, done)
-        start = time.perf_counter()
-        runs[name] = _bits(TARGETS[name].run(network, spikes, advance))
-        seconds[name] = time.perf_counter() - start
-        if progress is not None:
-            progress(name, chunk.samples)
-    steps = next(iter(spikes.values())).shape[0]
-    layers = tuple(_compared(each.name, runs, chunk.start) for each in network.populations)
+    x = encode(network, chunk.x)
+    steps = next(iter(x.values())).shape[0]
+    runs = _run(work, chunk, x, steps, progress)
+    layers = tuple(
+        compared(
+            each.name, {runtime: spikes[each.name] for runtime, spikes in runs.spikes.items() if each.name in spikes}, chunk.start
+        )
+        for each in network.populations
+    )
+    evidence = {}
+    for layer in layers:
+        if layer.first is not None:
+            sample = layer.first.sample - chunk.start
+            shown = {runtime: spikes for runtime, spikes in runs.spikes.items() if layer.name in spikes}
+            evidence[layer.name] = {runtime: spikes[layer.name][:, sample].copy() for runtime, spikes in shown.items()}
     return Verification(
-        model=work.identity,
+        model=work.model.identity,
         steps=steps,
         samples=((chunk.start, chunk.start + chunk.samples),),
-        layers=layers,
-        encoder=tuple(_encoder_check(work, chunk, name, spikes[name], encoded[name]) for name in encoded),
-        titles={name: _TITLES[name] if name in _TITLES else TARGETS[name].title for name in (*seconds, *work.left_out)},
-        seconds=seconds,
+        layers=tuple(layers),
+        encoder=tuple(_encoder(work, chunk, name, x[name], values) for name, values in runs.encoded.items()),
+        titles={name: _TITLES[name] if name in _TITLES else TARGETS[name].title for name in (*runs.seconds, *work.left_out)},
+        seconds=runs.seconds,
         left_out=work.left_out,
-        votes=_votes(work, runs, outputs, chunk),
+        votes=_votes(runs, chunk),
         remarks=work.remarks,
-        spikes=_window(runs, steps, network),
-        evidence={layer.name: _evidence(layer, runs, chunk.start) for layer in layers if layer.first is not None},
+        spikes=_window(runs.spikes, steps, network),
+        evidence=evidence,
     )
+
+
+def _run(work: _Work, chunk: Chunk, x: Mapping[str, Array], steps: int, progress: Callable[[str, int], None] | None) -> _Runs:
+    runs = _Runs({}, {}, {}, {})
+    network = work.network
+    if chunk.trace is not None:
+        runs.spikes["trace"], runs.seconds["trace"] = _bits(chunk.trace), None
+    if work.model.file is not None:
+        for name, native in _ways(work.model).items():
+            _run_file(work.model, chunk, x, steps, runs, name, native=native)
+    for name in work.targets:
+        advance = None if progress is None else _of(progress, name)
+        start = time.perf_counter()
+        runs.spikes[name] = _bits(TARGETS[name].run(network, x, advance))
+        runs.seconds[name] = time.perf_counter() - start
+        if progress is not None:
+            progress(name, chunk.samples)
+    for name, spikes in runs.spikes.items():
+        if name not in runs.said and all(each in spikes for each in network.outputs):
+            runs.said[name] = decode(network, spikes)
+    return runs
+
+
+def _ways(model: Model) -> dict[str, bool]:
+    """How the file itself runs, by the name of the runtime: with its own function bodies, and real numbers natively as well, so
+    that somebody compares the two."""
+    if is_loihi(model.network):
+        return {_FILE: False}
+    return {FLOAT: False, FLOAT_NATIVE: True} if _has_library() else {FLOAT: False}
+
+
+def _run_file(model: Model, chunk: Chunk, x: Mapping[str, Array], steps: int, runs: _Runs, name: str, *, native: bool) -> None:
+    file = model.file
+    assert file is not None
+    fed = {each: np.asarray(values, np.float32) for each, values in chunk.x.items()} if file.is_whole else x
+    start = time.perf_counter()
+    results = run_file(file, fed, native=native)
+    runs.seconds[name] = time.perf_counter() - start
+    shapes = model.network.shapes
+    found = {each: arranged(results[value], steps, chunk.samples, shapes[each]) for each, value in file.layers.items()}
+    runs.spikes[name] = _bits({each: spikes for each, spikes in found.items() if spikes is not None})
+    if file.is_whole:
+        runs.said[name] = results[file.output]
+    if not native:
+        runs.encoded.update({each: results[value].reshape(x[each].shape) for each, value in file.encoder.items()})
+
+
+def _encoder(work: _Work, chunk: Chunk, name: str, spikes: Array, in_file: Array) -> LayerCheck:
+    """One output of the encoder against the same layer in the file and in the trace."""
+    assert work.model.file is not None
+    layer = work.model.file.encoder_layers[name]
+    recorded = {} if chunk.trace is None or layer not in chunk.trace else {"trace": chunk.trace[layer]}
+    return compared(layer, {"encoder": spikes, _FILE: in_file, **recorded}, chunk.start)
+
+
+def _votes(runs: _Runs, chunk: Chunk) -> dict[str, Votes]:
+    """Of each runtime whose output votes for classes."""
+    voted = {name: classes(runs.said[name], chunk.samples) for name in runs.spikes if name in runs.said}
+    expected = next((voted[name] for name in (_FILE, FLOAT) if name in voted), None)
+    return {
+        name: Votes(
+            chunk.samples,
+            None if chunk.labels is None else int(np.count_nonzero(vote == chunk.labels)),
+            None if expected is None else int(np.count_nonzero(vote == expected)),
+        )
+        for name, vote in voted.items()
+        if vote is not None
+    }
+
+
+def _window(runs: Mapping[str, Mapping[str, Array]], steps: int, network: Network[Any]) -> dict[str, dict[str, Array]]:
+    """The first samples, for the page."""
+    each = steps * sum(population.neurons for population in network.populations)
+    count = min(_LARGEST_WINDOW, max(1, _WINDOW_BYTES // each))
+    shown = {population.name for population in network.populations}
+    return {
+        runtime: {name: np.ascontiguousarray(values[:, :count]) for name, values in spikes.items() if name in shown}
+        for runtime, spikes in runs.items()
+    }
+
+
+def _bits(spikes: Mapping[str, Array]) -> dict[str, Array]:
+    """Of 0 and 1, in a quarter of the memory; any other value stays what it is, and differs."""
+    return {
+        name: values.astype(np.uint8, copy=False) if ((values == 0) | (values == 1)).all() else values
+        for name, values in spikes.items()
+    }
+
+
+def _of(progress: Callable[[str, int], None], name: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(name, done)
 
 
 # What runs, and what does not.
@@ -222,130 +287,64 @@ def _chosen(against: Sequence[str] | None) -> dict[str, Target]:
     return {name: TARGETS[name] for name in against}
 
 
-def _left_out(chosen: Mapping[str, Target], network: Network[CubaNeuron], source: Source, *, by_name: bool) -> dict[str, str]:
+def _left_out(chosen: Mapping[str, Target], network: Network[CubaNeuron], found: Source, *, by_name: bool) -> dict[str, str]:
     """Runtimes that do not run, and why; those that were asked for by name raise instead."""
     left_out = {}
     for name, target in chosen.items():
-        reason = target.available()
-        if reason is not None and by_name:
-            raise RuntimeUnavailableError(reason)
+        absent = target.available()
+        if absent is not None and by_name:
+            raise RuntimeUnavailableError(absent)
         unfit = next((str(finding) for finding in target.check(network) if finding.target in (name, "loihi")), None)
         if unfit is not None and by_name:
             raise LimitError(unfit)
-        if reason is None and unfit is None and name == "numpy" and not by_name:
-            reason = _too_slow(network, source)
-        if reason is not None or unfit is not None:
-            left_out[name] = reason or unfit or ""
+        slow = _too_slow(network, found) if name == "numpy" and not by_name else None
+        reason = absent or unfit or slow
+        if reason is not None:
+            left_out[name] = reason
     return left_out
 
 
-def _too_slow(network: Network[CubaNeuron], source: Source) -> str | None:
-    operations = sum(map(network.connections, network.populations)) * (source.steps or 1) * (source.samples or 1)
+def _too_slow(network: Network[CubaNeuron], found: Source) -> str | None:
+    operations = sum(map(network.connections, network.populations)) * (found.steps or 1) * (found.samples or 1)
     if operations <= _NUMPY_LIMIT:
         return None
     return f"Its {operations:.1e} synaptic operations would take minutes: ask for it by name."
 
 
-def _remarks(
-    given: Network[Neuron],
-    network: Network[CubaNeuron],
-    scale: Literal["auto"] | float,
-    calibration: Any,
-    labels: Array | None,
-    chosen: Mapping[str, Target],
-) -> list[Note]:
-    """Notes that do not depend on the samples."""
-    remarks = []
-    if is_loihi(given):
-        for option, value in (("scale", scale if scale != "auto" else None), ("calibration", calibration)):
-            if value is not None:
-                message = f"The {option} was not used: the network is made of Loihi's integers already."
-                remarks.append(Note("option", option, message))
-    else:
-        report = quantization_report(given, network)
-        remarks += [Note("quantisation", network.name, message) for message in quantization_notes(report)]
-        if not _has_library():
-            message = "The native library is not built, so the operators in the file were compared with nothing else."
-            remarks.append(Note("not compared", FLOAT_NATIVE, message))
-    if labels is not None and network.readout is None and len(network.outputs) == 1:
-        largest = prod(network.shapes[network.outputs[0]])
-        if labels.size and (labels.min() < 0 or labels.max() >= largest):
-            message = f"Labels from {labels.min()} to {labels.max()} are given, but the output votes for 0 to {largest - 1}."
-            remarks.append(Note("option", "labels", message))
-    remarks += [Note("finding", finding.population, str(finding)) for finding in chip(network)]
+def _remarks(model: Model, network: Network[CubaNeuron], ignored: Mapping[str, bool]) -> list[Note]:
+    """Notes that do not depend on the samples.
+
+    Args:
+        model: as it was read.
+        network: its integers.
+        ignored: options that only real numbers need, and whether they were given.
+    """
+    remarks = [Note("finding", finding.population, str(finding)) for finding in chip(network)]
+    if model.file is None:
+        message = "ONNX has no file for this network, because of its loops: what it votes for was compared with nothing."
+        remarks.append(Note("not compared", _FILE, message))
+    if is_loihi(model.network):
+        given = [option for option, is_given in ignored.items() if is_given]
+        return remarks + [
+            Note("option", option, f"The {option} was not used: the network is made of Loihi's integers already.")
+            for option in given
+        ]
+    report = quantization_report(model.network, network)
+    remarks += [Note("quantisation", network.name, message) for message in quantization_notes(report)]
+    if not _has_library():
+        message = "The native library is not built, so the operators' bodies in the file were compared with nothing."
+        remarks.append(Note("not compared", FLOAT_NATIVE, message))
     return remarks
 
 
-def _range(samples: tuple[int, int | None], source: Source) -> tuple[int, int | None]:
-    first, last = samples
-    known = source.samples
-    if first < 0 or (last is not None and last <= first) or (known is not None and (first >= known or (last or 0) > known)):
-        have = "" if known is None else f": there are {known}"
-        raise ConversionError(f"The samples {first}:{'' if last is None else last} are not there{have}.")
-    return first, last
-
-
-def _affordable(network: Network[Neuron], source: Source) -> int:
-    """How many samples run together: each takes its sums and spikes in float32, and its spikes once more for every runtime."""
-    neurons = sum(each.neurons for each in network.populations) + sum(prod(each.shape) for each in network.inputs.values())
-    return max(1, _CHUNK_BYTES // (neurons * (source.steps or 32) * 16))
-
-
-# The file itself.
-
-
-def _file_and_network(
-    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Network[Any], input: InputKind
-) -> tuple[dict[str, str], onnx.ModelProto, Network[Neuron]]:
-    if isinstance(model, Network):
-        proto, network, name = to_onnx(model, outputs="all"), model, model.name
-    else:
-        proto = read_model(model)
-        network = load(proto, input=input)
-        name = os.path.basename(os.fspath(model)) if isinstance(model, str | os.PathLike) else network.name  # noqa: PTH119
-    digest = hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
-    return {"name": name, "sha256": digest}, proto, network
-
-
-def _shown(proto: onnx.ModelProto, network: Network[Neuron], *, is_network: bool) -> _File:
-    """The file with the spikes of every population among its outputs."""
-    model = onnx.ModelProto()
-    model.CopyFrom(proto)
-    made = {value for node in model.graph.node for value in node.output}
-    outputs = {output.name for output in model.graph.output}
-    if is_network:
-        layers = {each.name: each.name for each in network.populations if each.name in outputs}
-        # A network with one population calls its spikes as the only output is called.
-        layers |= {name: proto.graph.output[0].name for name in network.outputs if name not in layers and len(outputs) == 1}
-        encoder, encoder_layers = {}, {}
-    else:
-        layers = {each.name: each.origin for each in network.populations if each.origin is not None and each.origin in made}
-        origins = {name: given.origin for name, given in network.inputs.items() if network.encoder is not None}
-        encoder = {name: origin for name, origin in origins.items() if origin is not None and origin in made}
-        # Traces call layers by their module paths, which are how nodes are named.
-        paths = {value: node.name.rpartition("/")[0] for node in model.graph.node for value in node.output}
-        encoder_layers = {name: paths[origin] or name for name, origin in encoder.items()}
-    wanted = [value for value in dict.fromkeys((*layers.values(), *encoder.values())) if value not in outputs]
-    model.graph.output.extend(onnx.ValueInfoProto(name=value) for value in wanted)
-    return _File(model.SerializeToString(), layers, encoder, encoder_layers, proto.graph.output[0].name, is_network)
-
-
-@lru_cache(maxsize=2)
-def _session(model: bytes, native: bool) -> onnxruntime.InferenceSession:
-    return custom_ops.session(model, native=native)
-
-
-def _run_file(model: bytes, x: Mapping[str, Array], native: bool) -> dict[str, Array]:
-    session = _session(model, native)
-    inputs = [value.name for value in session.get_inputs()]
-    names = [output.name for output in session.get_outputs()]
-    given = dict(zip(inputs, x.values(), strict=True)) if len(inputs) == len(x) == 1 else {name: x[name] for name in inputs}
-    try:
-        return dict(zip(names, session.run(names, given), strict=True))
-    except Exception as error:  # onnxruntime raises a dozen unrelated classes
-        shape = list(next(iter(x.values())).shape)
-        reason = " ".join(str(error).split())
-        raise ConversionError(f"The file does not run on input of the shape {shape} ({reason}): export it again.") from error
+def _about_labels(network: Network[CubaNeuron], labels: Array | None) -> list[Note]:
+    if labels is None or not labels.size or network.readout is not None or len(network.outputs) > 1:
+        return []
+    classes = prod(network.shapes[network.outputs[0]])
+    if labels.min() >= 0 and labels.max() < classes:
+        return []
+    message = f"Labels from {labels.min()} to {labels.max()} are given, but the output votes for the classes 0 to {classes - 1}."
+    return [Note("option", "labels", message)]
 
 
 def _has_library() -> bool:
@@ -356,87 +355,26 @@ def _has_library() -> bool:
     return True
 
 
-def _fixed_samples(proto: onnx.ModelProto) -> int | None:
-    """The number of samples that a file insists on."""
-    dims = proto.graph.input[0].type.tensor_type.shape.dim
-    return dims[1].dim_value or None if len(dims) > 1 else None
+def _range(samples: tuple[int, int | None], found: Source) -> tuple[int, int | None]:
+    first, last = samples
+    known = found.samples
+    if first < 0 or (last is not None and last <= first) or (known is not None and (first >= known or (last or 0) > known)):
+        have = "" if known is None else f": there are {known}"
+        raise ConversionError(f"The samples {first}:{'' if last is None else last} are not there{have}.")
+    return first, last
 
 
-# Comparing.
+def _affordable(network: Network[Neuron], found: Source) -> int:
+    """How many samples run together: each takes its sums and spikes in float32, and its spikes once more for every runtime."""
+    neurons = sum(each.neurons for each in network.populations) + sum(prod(each.shape) for each in network.inputs.values())
+    return max(1, _CHUNK_BYTES // (neurons * (found.steps or 32) * 16))
 
 
-def _bits(spikes: Mapping[str, Array]) -> dict[str, Array]:
-    """Of 0 and 1, in a quarter of the memory; any other value stays what it is, and differs."""
-    return {name: values.astype(np.uint8) if ((values == 0) | (values == 1)).all() else values for name, values in spikes.items()}
-
-
-def _layers(work: _Work, results: Mapping[str, Array], chunk: Chunk) -> dict[str, Array]:
-    """The populations that the file shows; pools fold time into the batch, and some give their spikes flat."""
-    steps = next(iter(chunk.x.values())).shape[0]
-    found = {}
-    for name, value in work.file.layers.items():
-        shape = (steps, chunk.samples, *work.network.shapes[name])
-        if results[value].size == prod(shape):
-            found[name] = results[value].reshape(shape)
-    return _bits(found)
-
-
-def _compared(name: str, runs: Mapping[str, Mapping[str, Array]], start: int) -> LayerCheck:
-    return compared(name, {runtime: spikes[name] for runtime, spikes in runs.items() if name in spikes}, start)
-
-
-def _encoder_check(work: _Work, chunk: Chunk, name: str, spikes: Array, in_file: Array) -> LayerCheck:
-    """One output of the encoder, in the file and in the trace."""
-    layer = work.file.encoder_layers[name]
-    recorded = {} if chunk.trace is None or layer not in chunk.trace else {"trace": chunk.trace[layer]}
-    return compared(layer, {"encoder": spikes, "file": in_file.reshape(spikes.shape), **recorded}, chunk.start)
-
-
-def _votes(work: _Work, runs: Mapping[str, Mapping[str, Array]], outputs: Mapping[str, Array], chunk: Chunk) -> dict[str, Votes]:
-    """Of each runtime whose output votes for classes."""
-    network = work.network
-    said = {
-        name: decode(network, spikes)
-        for name, spikes in runs.items()
-        if name not in (FLOAT, FLOAT_NATIVE, "file") and all(each in spikes for each in network.outputs)
-    }
-    for name, output in outputs.items():
-        # A network that stands for its file has been cut already: its file gives the spikes that the readout reads.
-        said[name] = decode(network, runs[name]) if work.file.is_network and network.readout is not None else output
-    voted = {name: classes(output, chunk.samples) for name, output in said.items()}
-    expected = voted.get("file" if "file" in outputs else FLOAT)
-    return {
-        name: Votes(
-            chunk.samples,
-            None if chunk.labels is None else int(np.count_nonzero(vote == chunk.labels)),
-            None if expected is None else int(np.count_nonzero(vote == expected)),
-        )
-        for name in runs
-        if (vote := voted.get(name)) is not None
-    }
-
-
-def _window(runs: Mapping[str, Mapping[str, Array]], steps: int, network: Network[Any]) -> dict[str, dict[str, Array]]:
-    """The first samples, for the page."""
-    each = steps * sum(population.neurons for population in network.populations)
-    count = min(_LARGEST_WINDOW, max(1, _WINDOW_BYTES // each))
-    return {
-        runtime: {name: np.ascontiguousarray(values[:, :count]) for name, values in spikes.items() if name in network.shapes}
-        for runtime, spikes in runs.items()
-    }
-
-
-def _evidence(layer: LayerCheck, runs: Mapping[str, Mapping[str, Array]], start: int) -> dict[str, Array]:
-    """The sample in which a population differs first, in every runtime."""
-    assert layer.first is not None
-    sample = layer.first.sample - start
-    return {runtime: spikes[layer.name][:, sample].copy() for runtime, spikes in runs.items() if layer.name in spikes}
-
-
-def _check_trace(trace: Trace, network: Network[CubaNeuron], file: _File) -> None:
+def _check_trace(trace: Trace, network: Network[CubaNeuron], file: File | None) -> None:
     steps, samples = trace.input.shape[:2]
     shapes = {each.name: each.shape for each in network.populations}
-    shapes |= {layer: network.inputs[name].shape for name, layer in file.encoder_layers.items()}
+    if file is not None:
+        shapes |= {layer: network.inputs[name].shape for name, layer in file.encoder_layers.items()}
     for name, spikes in trace.spikes.items():
         if name not in shapes or spikes.shape != (steps, samples, *shapes[name]):
             raise ConversionError(

@@ -1,5 +1,6 @@
 """Samples here, one batch after the other, or in the workers of any executor; each is counted once."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
@@ -7,11 +8,11 @@ from typing import Any, TypeAlias
 
 from custom_ops.errors import BridgeError
 
-from ..errors import LavaRunError
+from ..errors import ConversionError, LavaRunError
 from .result import Verification, merged
 from .source import Chunk
 
-__all__ = ["Processes", "in_order"]
+__all__ = ["Processes", "in_order", "workers"]
 
 _ATTEMPTS = 3
 """Times that a batch is tried whose worker dies."""
@@ -126,6 +127,38 @@ def _again(executor: Executor, check: Check, work: Any, chunk: Chunk, error: Bas
             "A worker process ended in the middle of its samples, and the executor starts no new one: check the memory of the "
             "machine, or use fewer workers."
         ) from error
+
+
+@contextlib.contextmanager
+def workers(jobs: int, dask: str | None) -> Iterator[Executor | None]:
+    """What the command line asks for: processes of this machine, a Dask cluster, or neither.
+
+    Args:
+        jobs: how many processes.
+        dask: the address of a cluster's scheduler, such as ``tcp://10.0.0.1:8786``.
+
+    Raises:
+        ConversionError: both are given, or a number below 1, or the cluster does not answer.
+    """
+    if jobs < 1 or (jobs > 1 and dask is not None):
+        raise ConversionError("Give either --jobs with at least 1, or --dask.")
+    if dask is not None:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise ConversionError('--dask needs distributed: install "sj2lava[cluster]".') from error
+        try:
+            client = Client(dask)
+        except Exception as error:  # whatever the network gives
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConversionError(f"The Dask cluster {dask} does not answer ({reason}): check its address.") from error
+        with client, client.get_executor(pure=False) as executor:
+            yield executor
+    elif jobs > 1:
+        with Processes(jobs) as executor:
+            yield executor
+    else:
+        yield None
 
 
 class Processes(Executor):

@@ -17,7 +17,7 @@ from ..errors import ConversionError
 from ..host import fitting
 from ..network import Array, Network
 
-__all__ = ["Chunk", "Given", "Source", "opened"]
+__all__ = ["Chunk", "Given", "Source", "source"]
 
 Given: TypeAlias = str | os.PathLike[str] | Array | Mapping[str, Any] | Iterable[Any]
 """A path of an ``.npy``, ``.npz`` or HDF5 file, an array ``[T, N, *]``, one of these by the name of each input, or batches of
@@ -87,7 +87,7 @@ class Source:
         return Chunk(start + low, part, None if labels is None else np.array(labels[low:high]), recorded)
 
 
-def opened(network: Network[Any], x: Given, trace: Trace | None, labels: Array | None) -> Source:
+def source(network: Network[Any], x: Given, trace: Trace | None, labels: Array | None) -> Source:
     """Find out what ``x`` is.
 
     Args:

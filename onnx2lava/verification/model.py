@@ -1,0 +1,172 @@
+"""What is verified: a file or a network, and the file itself as one more runtime, whose spikes are found by the values' names."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import onnx
+import onnxruntime
+
+import custom_ops
+from custom_ops.model_file import read_model
+from custom_ops.trace import file_kind
+
+from ..errors import ConversionError
+from ..network import Array, Network, Neuron
+from ..targets.onnx import to_onnx
+from ..targets.onnx.order import loops
+
+if TYPE_CHECKING:
+    from ..read.onnx_file import InputKind
+
+__all__ = ["File", "Model", "Subject", "opened", "run_file"]
+
+Subject: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto | Network[Any]
+"""A path of an ``.onnx`` or ``.net`` file, the serialised bytes, the model itself, or a network."""
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """An ONNX file, as it runs.
+
+    Args:
+        model: with all values that are to be compared among its outputs.
+        layers: by population, the output that holds its spikes.
+        encoder: by input of the network, the output that holds what the encoder gives for it.
+        encoder_layers: likewise, the module path of the layer that gives it.
+        output: the output that is the network's.
+        samples: how many samples it insists on; None where it takes any number.
+        is_whole: whether it reads what the encoder reads and gives what the readout gives; else it was written from a network,
+            and reads and gives spikes.
+    """
+
+    model: bytes
+    layers: Mapping[str, str]
+    encoder: Mapping[str, str]
+    encoder_layers: Mapping[str, str]
+    output: str
+    samples: int | None
+    is_whole: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What is verified.
+
+    Args:
+        identity: ``"name"``, and ``"sha256"`` of the file.
+        network: as it was read.
+        file: None where ONNX has no file for the network.
+    """
+
+    identity: Mapping[str, str]
+    network: Network[Neuron]
+    file: File | None
+
+
+def opened(subject: Subject, input: "InputKind", output: str | None) -> Model:
+    """Read it.
+
+    Args:
+        subject: see :data:`Subject`.
+        input: what a file is fed with, see ``load``.
+        output: which of a file's outputs is the network's.
+
+    Raises:
+        ModelFileError, ConversionError, NetworkError: as ``load``.
+    """
+    name = Path(subject).name if isinstance(subject, str | os.PathLike) else None
+    if name is not None and file_kind(subject) == "hdf5":  # type: ignore[arg-type]
+        from ..read.netx import load_netx
+
+        subject = load_netx(subject)  # type: ignore[arg-type]
+    if isinstance(subject, Network):
+        proto = None if any(loops(subject)) else to_onnx(subject, outputs="all")
+        return Model(_identity(name or subject.name, proto), subject, None if proto is None else _written(proto, subject))
+    from ..read.onnx_file import load
+
+    proto = read_model(subject)
+    network = load(proto, input=input, output=output)
+    return Model(_identity(name or network.name, proto), network, _given(proto, network, output))
+
+
+def run_file(file: File, x: Mapping[str, Array], *, native: bool) -> dict[str, Array]:
+    """All its outputs.
+
+    Args:
+        file: to be run on onnxruntime.
+        x: ``[T, N, *]`` by the name of each input.
+        native: whether the native operators stand in for the function bodies that the file brings along.
+
+    Raises:
+        ConversionError: onnxruntime cannot run it on this input.
+    """
+    session = _session(file.model, native)
+    inputs = [value.name for value in session.get_inputs()]
+    names = [output.name for output in session.get_outputs()]
+    given = dict(zip(inputs, x.values(), strict=True)) if len(inputs) == len(x) == 1 else {name: x[name] for name in inputs}
+    try:
+        return {name: np.asarray(values) for name, values in zip(names, session.run(names, given), strict=True)}
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        shape = list(next(iter(x.values())).shape)
+        reason = " ".join(str(error).split())
+        raise ConversionError(f"The file does not run on input of the shape {shape} ({reason}): export it again.") from error
+
+
+@lru_cache(maxsize=2)
+def _session(model: bytes, native: bool) -> onnxruntime.InferenceSession:
+    return custom_ops.session(model, native=native)
+
+
+def _identity(name: str, proto: onnx.ModelProto | None) -> dict[str, str]:
+    content = b"" if proto is None else proto.SerializeToString(deterministic=True)
+    return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _written(proto: onnx.ModelProto, network: Network[Neuron]) -> File:
+    """A file that ``to_onnx`` wrote, with the spikes of all populations as outputs of their names."""
+    layers = {each.name: each.name for each in network.populations}
+    return File(proto.SerializeToString(), layers, {}, {}, network.outputs[0], None, is_whole=False)
+
+
+def _given(proto: onnx.ModelProto, network: Network[Neuron], output: str | None) -> File:
+    """A file from anywhere, with the values that its populations were read from as further outputs."""
+    model = onnx.ModelProto()
+    model.CopyFrom(proto)
+    made = {value: node.name.rpartition("/")[0] for node in model.graph.node for value in node.output}
+    layers = {each.name: each.origin for each in network.populations if each.origin is not None and each.origin in made}
+    encoder = {name: given.origin for name, given in network.inputs.items() if given.origin is not None and given.origin in made}
+    shown = {value.name for value in model.graph.output}
+    wanted = [value for value in dict.fromkeys((*layers.values(), *encoder.values())) if value not in shown]
+    model.graph.output.extend(onnx.ValueInfoProto(name=value) for value in wanted)
+    return File(
+        model=model.SerializeToString(),
+        layers=layers,
+        encoder=encoder,
+        # Traces call layers by their module paths, which are how the exporter names nodes.
+        encoder_layers={name: made[origin] or name for name, origin in encoder.items()},
+        output=output or proto.graph.output[0].name,
+        samples=_fixed_samples(proto),
+        is_whole=True,
+    )
+
+
+def _fixed_samples(proto: onnx.ModelProto) -> int | None:
+    dims = proto.graph.input[0].type.tensor_type.shape.dim if proto.graph.input else ()
+    return dims[1].dim_value or None if len(dims) > 1 else None
+
+
+def arranged(spikes: Array, steps: int, samples: int, shape: tuple[int, ...]) -> Array | None:
+    """Spikes ``[T, N, *shape]``, from which some nodes differ: pools fold time into the batch, and some give features flat.
+
+    Returns:
+        None where they are something else.
+    """
+    wanted = (steps, samples, *shape)
+    return spikes.reshape(wanted) if spikes.size == prod(wanted) else None
