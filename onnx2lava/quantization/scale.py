@@ -5,7 +5,7 @@ from math import floor, inf
 import numpy as np
 import numpy.typing as npt
 
-from custom_ops.loihi import BIAS_RANGE, WEIGHT_RANGE
+from custom_ops.loihi import BIAS_RANGE, THRESHOLD_MAX, WEIGHT_RANGE
 
 from ..network import Array, FloatNeuron, Population
 from .integers import integer_bias, integer_threshold, integer_weights
@@ -96,12 +96,14 @@ def _exact_scales(weight: Array, bias: Array | None, threshold: float) -> list[f
     numbers = [weight[weight != 0] / 2, np.array([threshold])] + ([] if bias is None else [bias[bias != 0]])
     few = np.concatenate([each[:: max(1, each.size // _GRID_SAMPLE)] for each in numbers]).astype(np.float64)
     possible = _GRID_SCALES[_whole(few * _GRID_SCALES[:, None]).all(axis=1)]
-    most = min(_largest_unclipped(weight), _LARGEST_THRESHOLD / threshold)
+    unclipped = _largest_unclipped(weight)
     if bias is not None and bias.any():
-        most = min(most, BIAS_RANGE[1] / float(np.abs(bias).max()))
+        unclipped = min(unclipped, BIAS_RANGE[1] / float(np.abs(bias).max()))
     smallest = next((int(scale) for scale in possible[:4] if all(_whole(each * scale).all() for each in numbers)), None)
-    if smallest is None or smallest > most * (1 + _GRID_TOLERANCE):
+    # Nothing is better than exact numbers, also where they leave less room for inhibition; their multiples shall leave it.
+    if smallest is None or smallest > min(unclipped, (THRESHOLD_MAX + 1) / threshold) * (1 + _GRID_TOLERANCE):
         return []
+    most = min(unclipped, _LARGEST_THRESHOLD / threshold)
     return [float(smallest), float(smallest * max(1, floor(most * (1 + _GRID_TOLERANCE) / smallest)))]
 
 

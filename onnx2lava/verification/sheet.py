@@ -37,7 +37,7 @@ class Sheet:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        kept = [index for index, _ in enumerate(self.columns) if index == 0 or any(row[index] for row in self._all())]
+        kept = [0, *self._filled()]
         if self._width(console, kept) > width:
             alike = [index for index in kept[1:] if len(self.rows) > 1 and len({row[index] for row in self.rows}) == 1]
             kept = [index for index in kept if index not in alike]
@@ -63,19 +63,24 @@ class Sheet:
         return console.measure(self._table(kept), options=console.options.update(width=10_000)).maximum
 
     def _table(self, kept: Sequence[int]) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
         for index in kept:
             heading = self.columns[index]
             words = index == 0 or heading in self.left
             name = {"overflow": "fold", "max_width": _LONGEST_NAME} if index == 0 else {"no_wrap": True}
             table.add_column(Text(heading), justify="left" if words else "right", **name)  # type: ignore[arg-type]
-        for row in self.rows:
-            table.add_row(*(Text(row[index]) for index in kept))
-        if self.totals:
+        whole = len(kept) > 1 and kept[1] == next(iter(self._filled()), None)
+        for rows in (self.rows, self.totals):
+            for row in rows:
+                # A row that has nothing to say in a second part is not repeated there.
+                if any(row[index] for index in kept[1:]) or (whole and rows is self.rows):
+                    table.add_row(*(Text(row[index]) for index in kept))
             table.add_section()
-        for row in self.totals:
-            table.add_row(*(Text(row[index]) for index in kept))
         return table
+
+    def _filled(self) -> list[int]:
+        """Columns that say something, but the first."""
+        return [index for index in range(1, len(self.columns)) if any(row[index] for row in self._all())]
 
     def _all(self) -> list[Sequence[str]]:
         return [*self.rows, *self.totals]
