@@ -227,12 +227,12 @@ class _Planner:
         return [*names, self._relay(missing, level, reads)] if missing else names
 
     def _relay(self, terms: frozenset[_Term], level: int, reads: Shape) -> str:
-        """A new one; sums that another relay has already are not added again."""
+        """A new one, behind earlier ones that carry parts of it already."""
         feeds: list[_Term] = []
         missing = terms
         for (shape, depth), relays in sorted(self._relays.items(), key=lambda item: -item[0][1]):
             if shape == reads and level - 1 - MAX_DELAY <= depth < level:
-                names, missing = _cover(missing, {name: carried for name, carried in relays.items() if len(carried) > 1})
+                names, missing = _cover(missing, relays)
                 feeds += [(name, 0) for name in names]
         for term in sorted(missing):
             if self._waits(term, level - 1) <= MAX_DELAY:
