@@ -9,6 +9,7 @@ from .limits import chip, loihi
 from .netx import NETX, run_netx, save_netx
 from .numpy import NUMPY
 from .onnx import ORT, ORT_NATIVE, to_onnx
+from .slayer import SLAYER, to_slayer
 
 __all__ = [
     "TARGETS",
@@ -23,9 +24,10 @@ __all__ = [
     "save_netx",
     "to_lava",
     "to_onnx",
+    "to_slayer",
 ]
 
-TARGETS: Mapping[str, Target] = {target.name: target for target in (ORT, ORT_NATIVE, NUMPY, NETX, LAVA)}
+TARGETS: Mapping[str, Target] = {target.name: target for target in (ORT, ORT_NATIVE, NUMPY, SLAYER, NETX, LAVA)}
 """Where a network of Loihi's integers can run, by name."""
 
 

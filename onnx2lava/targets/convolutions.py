@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from ..network.unrolling import LARGEST
 
 __all__ = ["convolution_of_transpose", "even_padding", "few_groups"]
 
+_Kernel = TypeVar("_Kernel", Conv, ConvTranspose)
 
-def even_padding(conv: Conv) -> Conv:
-    """The same convolution with as many zeros on both sides, and a kernel with zeros that see the extra ones.
+
+def even_padding(conv: _Kernel) -> _Kernel:
+    """The same map with as many zeros on both sides, or as much taken away in a transpose, and zeros in the kernel instead.
 
     Raises:
         NetworkError: the padding differs so much that the kernel would have more than ``LARGEST`` weights.
@@ -41,7 +44,7 @@ def even_padding(conv: Conv) -> Conv:
         before[axis] + np.arange(conv.weight.shape[2 + axis]) * (conv.dilation[axis] // dilation[axis]) for axis in range(2)
     ]
     weight[:, :, places[0][:, None], places[1]] = conv.weight
-    return Conv(weight, conv.stride, (pads[0], pads[1], pads[0], pads[1]), (dilation[0], dilation[1]), conv.groups)
+    return replace(conv, weight=weight, pads=(pads[0], pads[1], pads[0], pads[1]), dilation=(dilation[0], dilation[1]))
 
 
 def few_groups(conv: Conv) -> Conv:

@@ -4,7 +4,7 @@ import custom_ops
 
 from ...network import CubaNeuron, Network, Neuron
 from ..base import Finding, Progress, Spikes, Target
-from .loops import loops
+from ..loops import loops
 from .writing import to_onnx
 
 __all__ = ["ORT", "ORT_NATIVE"]
@@ -24,7 +24,7 @@ class _OnnxRuntime(Target):
         return None
 
     def check(self, network: Network[Neuron]) -> list[Finding]:
-        return list(loops(network, self.name))
+        return list(loops(network, self.name, "onnxruntime"))
 
     def run(self, network: Network[CubaNeuron], x: Spikes, progress: Progress | None = None) -> Spikes:
         session = custom_ops.session(to_onnx(network, outputs="all"), native=self._native)

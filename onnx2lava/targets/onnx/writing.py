@@ -30,8 +30,8 @@ from ...network import (
 from ...network.unrolling import unrolled
 from ..base import require
 from ..limits import loihi
+from ..loops import loops
 from ..order import in_order
-from .loops import loops
 from .recurrent_lif import RECURRENT_LIF, recurrent_lif
 
 __all__ = ["to_onnx"]
@@ -60,7 +60,7 @@ def to_onnx(network: Network[Neuron], *, outputs: Literal["last", "all"] = "last
         LimitError: its integers do not fit Loihi's ranges, or it has a loop that no operator can run.
         ConversionError: its names do not fit ONNX.
     """
-    require([*loihi(network), *loops(network)])
+    require([*loihi(network), *loops(network, "ort", "onnxruntime")])
     graph = _GraphBuilder(network)
     for population in in_order(network):
         graph.add(population)

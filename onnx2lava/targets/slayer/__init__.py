@@ -1,0 +1,6 @@
+"""Lava-DL's slayer: blocks to go on training with, or to run; also single neurons and synapses."""
+
+from .building import to_slayer
+from .target import SLAYER
+
+__all__ = ["SLAYER", "to_slayer"]

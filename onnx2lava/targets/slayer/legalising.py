@@ -1,0 +1,53 @@
+"""What slayer runs wrongly, and convolutions in its form: padded alike on both sides."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from custom_ops.loihi import DECAY_UNIT
+
+from ...errors import NetworkError
+from ...network import CubaNeuron, Dense, Map, Network, Neuron, Population
+from ...network.network import N_co
+from ..base import Finding
+from ..convolutions import even_padding
+from ..loops import loops
+
+__all__ = ["checked", "legalised"]
+
+
+def checked(network: Network[Neuron]) -> list[Finding]:
+    """What slayer cannot hold or runs wrongly."""
+    found = list(loops(network, "slayer", "slayer"))
+    return found + [Finding(each.name, "slayer", message) for each in network.populations for message in _misread(each)]
+
+
+def legalised(network: Network[N_co]) -> Network[N_co]:
+    """Edges that share a map still do."""
+    maps: dict[Map, Map] = {}
+    for each in network.populations:
+        for edge in each.edges:
+            if edge.map not in maps:
+                maps[edge.map] = edge.map if isinstance(edge.map, Dense) else even_padding(edge.map)
+    return replace(
+        network,
+        populations=tuple(
+            replace(each, edges=tuple(replace(edge, map=maps[edge.map]) for edge in each.edges)) for each in network.populations
+        ),
+    )
+
+
+def _misread(population: Population[Neuron]) -> Iterator[str]:
+    neuron = population.neuron
+    biased = population.bias is not None and bool(population.feedback)
+    if biased and isinstance(neuron, CubaNeuron) and neuron.i_decay != DECAY_UNIT:
+        # slayer/neuron/cuba.py, Neuron.dynamics, keeps the current behind the norm, which adds the bias, from step to step
+        yield (
+            "is recurrent and has a bias, which slayer adds to the current again at every step: leave slayer out, or let the "
+            "current decay at once (iDecay = 4096)"
+        )
+    for edge in population.edges:
+        if not isinstance(edge.map, Dense):
+            try:
+                even_padding(edge.map)
+            except NetworkError as error:
+                yield f"has a convolution that slayer cannot pad, for {error}: pad both sides alike"
