@@ -1,0 +1,484 @@
+"""What a value on the way is: linear maps of spikes, and a constant. Adding, joining and cutting values are operations on these."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import lcm, prod
+
+import numpy as np
+
+from ..network import Array, Conv, Shape
+from .axes import BATCH, FEATURE, TIME, Atom, Axes, dims_of, feature_axes, features_last, joined, listed, reshaped
+from .budget import Budget
+from .steps import Scale, Select, Step, View, applied, output_shape
+
+__all__ = [
+    "Form",
+    "FormError",
+    "Term",
+    "added",
+    "aligned",
+    "are_spikes",
+    "arranged",
+    "axis_kind",
+    "common_divisor",
+    "constant_form",
+    "delayed",
+    "divided",
+    "ending_at",
+    "joined_along",
+    "lead_axes",
+    "mapped",
+    "mapped_to",
+    "scaled",
+    "selected",
+    "shifted",
+    "source",
+    "transposed",
+    "unwound",
+]
+
+
+class FormError(Exception):
+    """Why a value is not affine in spikes, or not arranged as an operator needs it; and what to do about it."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """What one source adds.
+
+    Args:
+        source: an input, a population, or a state of a loop.
+        shape: of its spikes, as the first step reads them.
+        delay: time steps that they are late.
+        steps: applied to them, in order.
+        divisor: what the result is still to be divided by, at least 1: the sizes of the windows of pools that are no power of
+            two, kept apart so that ties of sums stay ties.
+    """
+
+    source: str
+    shape: Shape
+    delay: int = 0
+    steps: tuple[Step, ...] = ()
+    divisor: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """The sum of ``terms``, and ``constant``.
+
+    Args:
+        axes: where time, batch and features lie.
+        features: the natural shape of one sample at one time step.
+        terms: their steps all end with ``features``.
+        constant: float64, with as many axes as ``features``, broadcast to it.
+    """
+
+    axes: Axes
+    features: Shape
+    terms: tuple[Term, ...]
+    constant: Array
+
+    @property
+    def dims(self) -> Shape:
+        """The shape of the value in the graph, with the stand-ins for T and N."""
+        return dims_of(self.axes)
+
+    @property
+    def has_constant(self) -> bool:
+        """Whether the constant is not zero."""
+        return bool(self.constant.any())
+
+
+def source(name: str, lead: Axes, features: Shape, given: Sequence[int] | None = None) -> Form:
+    """The spikes of ``name`` themselves; ``given`` are the last dimensions, where they are not ``features``."""
+    tail = reshaped(feature_axes(features), features if given is None else given)
+    assert tail is not None
+    return Form((*lead, *tail), features, (Term(name, features),), np.zeros((1,) * len(features)))
+
+
+def constant_form(like: Form, values: Array) -> Form:
+    """What the graph broadcasts to ``like``, as a form without terms."""
+    return replace(like, terms=(), constant=aligned(like, values))
+
+
+def natural(given: Sequence[int]) -> Shape:
+    """The features that the last dimensions of a value stand for: (F,), (C, H, W), or (C, 1, L) for one-dimensional layers.
+
+    Raises:
+        FormError: they are of another rank.
+    """
+    match tuple(given):
+        case (size,):
+            return (size,)
+        case (channels, length):
+            return (channels, 1, length)
+        case (channels, height, width):
+            return (channels, height, width)
+    raise FormError(f"its features are [{listed(given)}]", "use features of one to three dimensions, (F), (C, L) or (C, H, W)")
+
+
+def arranged(form: Form, dims: Sequence[int]) -> Form:
+    """Reshaped to ``dims``."""
+    axes = reshaped(form.axes, dims) if prod(dims) == prod(form.dims) and prod(dims) > 0 else None
+    if axes is None:
+        raise FormError(
+            f"its target shape [{listed(dims)}] does not hold its input [{listed(form.dims)}] without splitting time or batch",
+            "export it with T and N left open, and keep them apart from the features",
+        )
+    return replace(form, axes=axes)
+
+
+def transposed(form: Form, order: Sequence[int]) -> Form:
+    """The axes in another order."""
+    return replace(form, axes=tuple(form.axes[axis] for axis in order))
+
+
+def unwound(form: Form, rank: int, features: Shape | None = None) -> Form:
+    """The same with its last ``rank`` axes being one sample at one time step, in natural order.
+
+    Args:
+        form: any.
+        rank: how many of the last axes are to be features.
+        features: the natural shape wanted; by default what :func:`natural` makes of those axes.
+
+    Raises:
+        FormError: those axes are something else.
+    """
+    given = form.dims[len(form.dims) - rank :]
+    if rank > len(form.dims) or not features_last(form.axes, rank):
+        raise FormError(
+            f"it reads [{listed(given)}] of [{listed(form.dims)}] where one time step of one sample is [{listed(form.features)}]",
+            "fold only time and batch",
+        )
+    wanted = natural(given) if features is None else features
+    if min(given, default=1) < 1:
+        raise FormError("it has no elements", "use layers of at least one element")
+    order = joined([atom for axis in form.axes[len(form.axes) - rank :] for atom in axis])
+    if len(order) > 1:
+        # The features come in another order than their natural one: say so by a selection.
+        index = np.zeros(1, np.int64)
+        for atom in order:
+            index = (index[:, None] + np.arange(atom.size) * atom.stride).reshape(-1)
+        form = mapped(form, View((prod(form.features),)))
+        form = mapped(form, Select(index))
+    form = form if form.features == wanted else mapped(form, View(wanted))
+    return _rearranged(form, len(form.axes) - rank, given)
+
+
+def _rearranged(form: Form, lead: int, given: Sequence[int]) -> Form:
+    tail = reshaped(feature_axes(form.features), given)
+    assert tail is not None
+    return replace(form, axes=(*form.axes[:lead], *tail))
+
+
+def mapped(form: Form, step: Step, budget: Budget | None = None) -> Form:
+    """``step`` applied to the features; the axes are those of before, so that the caller has to say where features lie now.
+
+    Raises:
+        NetworkError: the step does not fit.
+    """
+    features = output_shape(step, form.features)
+    constant = _constant_through(step, form, features, budget)
+    return Form(form.axes, features, tuple(replace(term, steps=(*term.steps, step)) for term in form.terms), constant)
+
+
+def _constant_through(step: Step, form: Form, features: Shape, budget: Budget | None) -> Array:
+    if not form.has_constant:
+        return np.zeros((1,) * len(features))
+    budget = budget or Budget(0)
+    constant = form.constant
+    if isinstance(step, Scale):
+        return np.asarray(constant * step.factor)
+    if isinstance(step, Conv) and not any(step.pads) and constant.shape[1:] == (1, 1):
+        # The same everywhere in the plane, and no zeros around it.
+        per_channel = np.broadcast_to(constant.reshape(-1), (form.features[0],)).reshape(step.groups, 1, -1)
+        weight = step.weight.astype(np.float64).sum(axis=(2, 3)).reshape(step.groups, -1, step.weight.shape[1])
+        return np.asarray((weight * per_channel).sum(axis=2).reshape(-1, 1, 1))
+    budget.take(prod(form.features))
+    return applied(step, np.broadcast_to(constant, form.features)[None], budget)[0].reshape(features)
+
+
+def mapped_to(form: Form, step: Step, rank: int, budget: Budget, given: Sequence[int] | None = None) -> Form:
+    """``step`` applied to the last ``rank`` axes, which are then as many as its output (or ``given``) has.
+
+    Raises:
+        FormError, NetworkError: as :func:`unwound` and :func:`mapped`.
+    """
+    read = unwound(form, rank)
+    done = mapped(read, step, budget)
+    if given is None:
+        given = done.features if rank != 2 else (done.features[0], done.features[2])
+    return _rearranged(done, len(read.axes) - rank, given)
+
+
+def aligned(form: Form, values: Array) -> Array:
+    """``values``, which the graph broadcasts to ``form.dims``, as what they are for each feature: broadcast to ``features``.
+
+    Raises:
+        FormError: they differ between time steps or samples, or have more axes than the form.
+    """
+    if values.ndim > len(form.dims):
+        lead = values.shape[: values.ndim - len(form.dims)]
+        if prod(lead) != 1:
+            raise FormError(f"its constant has the shape {values.shape}, more axes than its input", "give it the input's shape")
+        values = values.reshape(values.shape[len(lead) :])
+    values = values.reshape((1,) * (len(form.dims) - values.ndim) + values.shape).astype(np.float64)
+    shape: list[int] = []
+    atoms: list[Atom] = []
+    for axis, size, given in zip(form.axes, form.dims, values.shape, strict=True):
+        if given not in (1, size):
+            raise FormError(f"its constant {list(values.shape)} is not broadcast to [{listed(form.dims)}]", "give it that shape")
+        if given != 1 and any(atom.kind != FEATURE for atom in axis):
+            raise FormError("its constant differs between time steps or samples", "use one for all of them")
+        shape += [atom.size if given != 1 else 1 for atom in axis]
+        atoms += axis
+    values = values.reshape(shape)
+    order = sorted((i for i, atom in enumerate(atoms) if atom.kind == FEATURE), key=lambda i: -atoms[i].stride)
+    rest = [i for i, atom in enumerate(atoms) if atom.kind != FEATURE]
+    values = values.transpose(*rest, *order).reshape([values.shape[i] for i in order])
+    sizes = [atoms[i].size for i in order]
+    # Compact where each dimension of the features is one atom, as it usually is.
+    compact, at = [], 0
+    for size in form.features:
+        start, count = at, 1
+        while count < size:
+            count *= sizes[at]
+            at += 1
+        parts = values.shape[start:at]
+        if count != size or not (all(part == 1 for part in parts) or list(parts) == sizes[start:at]):
+            return np.ascontiguousarray(np.broadcast_to(values, sizes)).reshape(form.features)
+        compact.append(prod(parts))
+    return values.reshape(compact)
+
+
+def scaled(form: Form, factor: Array) -> Form:
+    """Multiplied by what the graph broadcasts to it."""
+    own = aligned(form, factor)
+    if (own == 1).all():
+        return form
+    if (own == 0).all():
+        return replace(form, terms=(), constant=np.zeros_like(form.constant))
+    return mapped(form, Scale(own))
+
+
+def shifted(form: Form, values: Array) -> Form:
+    """With a constant added that the graph broadcasts to it."""
+    return replace(form, constant=form.constant + aligned(form, values))
+
+
+def added(first: Form, second: Form) -> Form:
+    """The sum of two values of one shape.
+
+    Raises:
+        FormError: their shapes differ, or their time steps.
+    """
+    if first.dims != second.dims:
+        raise FormError(
+            f"it adds [{listed(first.dims)}] and [{listed(second.dims)}], of which one would be repeated",
+            "add values of one shape",
+        )
+    if first.features != second.features or not _same_order(first.axes, second.axes):
+        rank = _trailing(first)
+        first = unwound(first, rank)
+        second = unwound(second, rank, first.features)
+        if not _same_order(first.axes, second.axes):
+            raise FormError("it adds values whose time and batch are in another order", "permute them alike")
+    terms = list(first.terms)
+    for term in second.terms:
+        same = next((i for i, each in enumerate(terms) if _like(each, term)), None)
+        if same is None:
+            terms.append(term)
+            continue
+        factor = _factor(terms[same]) + _factor(term)
+        terms[same] = replace(terms[same], steps=(Scale(factor),))
+    return Form(first.axes, first.features, tuple(terms), first.constant + second.constant)
+
+
+def _like(one: Term, other: Term) -> bool:
+    """Whether both are no more than factors of the same spikes, so that the factors can be added."""
+    return (one.source, one.shape, one.delay, one.divisor) == (other.source, other.shape, other.delay, other.divisor) and all(
+        isinstance(step, Scale) for term in (one, other) for step in term.steps
+    )
+
+
+def _factor(term: Term) -> Array:
+    factor: Array = np.ones((1,) * len(term.shape))
+    for step in term.steps:
+        assert isinstance(step, Scale)
+        factor = factor * step.factor
+    return factor
+
+
+def _same_order(first: Axes, second: Axes) -> bool:
+    return all(joined(a) == joined(b) for a, b in zip(first, second, strict=True))
+
+
+def _trailing(form: Form) -> int:
+    """How many of the last axes are features.
+
+    Raises:
+        FormError: features stand elsewhere as well.
+    """
+    rank = 0
+    for axis in reversed(form.axes):
+        if any(atom.kind != FEATURE for atom in axis):
+            break
+        rank += 1
+    while rank and not features_last(form.axes, rank):
+        rank -= 1
+    # Axes of one element before the features may be time or batch of one.
+    while rank > 3 and form.dims[len(form.dims) - rank] == 1:
+        rank -= 1
+    if not features_last(form.axes, rank):
+        raise FormError(f"its features are not the last axes of [{listed(form.dims)}]", "put them last")
+    return rank
+
+
+def axis_kind(form: Form, axis: int) -> str:
+    """:data:`TIME`, :data:`BATCH`, or ``"F"`` for features; empty for a mixture."""
+    kinds = {atom.kind for atom in form.axes[axis]}
+    return kinds.pop() if len(kinds) == 1 else FEATURE if not kinds else ""
+
+
+def selected(form: Form, axis: int, index: Array, budget: Budget) -> Form:
+    """Of the features along ``axis``, those of ``index``, in that order; -1 for zeros.
+
+    Raises:
+        FormError: ``axis`` is no axis of features.
+    """
+    rank = _trailing(form)
+    at = axis - (len(form.axes) - rank)
+    if at < 0:
+        raise FormError("it cuts or joins samples", "work on each sample alone")
+    form = unwound(form, rank)
+    given = list(form.dims[len(form.dims) - rank :])
+    if form.has_constant:
+        whole = np.broadcast_to(form.constant, form.features).reshape(given)
+        mask = (index >= 0).reshape(-1, *[1] * (rank - 1 - at))
+        constant = np.where(mask, np.take(whole, np.maximum(index, 0), axis=at), 0.0)
+    given[at] = len(index)
+    features = natural(given)
+    if at == 0:
+        result = mapped(replace(form, constant=np.zeros_like(form.constant)), Select(index))
+    else:
+        result = _selected_inside(form, at, rank, index, budget)
+    if form.has_constant:
+        result = replace(result, constant=constant.reshape(features))
+    return _rearranged(replace(result, features=features), len(form.axes) - rank, given)
+
+
+def _selected_inside(form: Form, at: int, rank: int, index: Array, budget: Budget) -> Form:
+    """Along height or width: a crop or zeros around are a convolution of one element; all else is a selection of all."""
+    form = replace(form, constant=np.zeros_like(form.constant))
+    image = 1 if at == rank - 1 else 0  # along height (0) or width (1)
+    inside = np.flatnonzero(index >= 0)
+    size = form.features[1 + image]
+    if len(inside) and np.array_equal(index[inside], index[inside[0]] + np.arange(len(inside))) and _contiguous(inside):
+        pads = [0, 0, 0, 0]
+        pads[image] = int(inside[0] - index[inside[0]])
+        pads[image + 2] = int(len(index) - 1 - inside[-1]) - int(size - 1 - index[inside[-1]])
+        step = Conv(np.ones((form.features[0], 1, 1, 1)), pads=(pads[0], pads[1], pads[2], pads[3]), groups=form.features[0])
+        # Zeros may only lie where the input does not reach: a crop and zeros on one side are two steps.
+        if inside[0] == 0 or index[inside[0]] == 0:
+            if inside[-1] == len(index) - 1 or index[inside[-1]] == size - 1:
+                return mapped(form, step, budget)
+    shape = list(form.features)
+    budget.take(prod(shape))
+    places = np.arange(prod(shape)).reshape(shape)
+    picked = np.take(places, np.maximum(index, 0), axis=1 + image)
+    mask = (index >= 0).reshape(-1, *[1] * (1 - image))
+    flat = np.where(mask, picked, -1)
+    result = mapped(form, View((prod(shape),)))
+    return mapped(mapped(result, Select(flat.reshape(-1))), View(flat.shape))
+
+
+def _contiguous(inside: Array) -> bool:
+    return bool(inside[-1] - inside[0] + 1 == len(inside))
+
+
+def joined_along(forms: Sequence[Form], axis: int, budget: Budget) -> Form:
+    """Values joined along an axis of features."""
+    sizes = [form.dims[axis] for form in forms]
+    starts = np.cumsum([0, *sizes])
+    total: Form | None = None
+    for form, start, size in zip(forms, starts, sizes, strict=False):
+        index = np.full(int(starts[-1]), -1, np.int64)
+        index[start : start + size] = np.arange(size)
+        part = selected(form, axis, index, budget)
+        total = part if total is None else added(total, part)
+    assert total is not None
+    return total
+
+
+def delayed(form: Form, steps: int) -> Form:
+    """With ``steps`` time steps of zeros before it, or, below zero, as many of them taken away; its first axis is time.
+
+    Raises:
+        FormError: spikes themselves would be taken away, or a constant would have to begin later.
+    """
+    if any(atom.kind != TIME for atom in form.axes[0]) or (not form.axes[0] and form.dims[0] != 1):
+        raise FormError("its first axis is not time alone", "put time first")
+    if form.has_constant:
+        raise FormError("it delays sums that a bias is in already", "put the delay before the synapse")
+    if any(term.delay + steps < 0 for term in form.terms):
+        raise FormError("it drops the first spikes", "export the network without it")
+    axes = (_of_size(TIME, form.dims[0] + steps), *form.axes[1:])
+    return replace(form, axes=axes, terms=tuple(replace(term, delay=term.delay + steps) for term in form.terms))
+
+
+def ending_at(form: Form, length: int) -> Form:
+    """Its first axis, time, as long as ``length``."""
+    return replace(form, axes=(_of_size(TIME, length), *form.axes[1:]))
+
+
+def _of_size(kind: str, size: int) -> tuple[Atom, ...]:
+    return (Atom(kind, size),) if size > 1 else ()
+
+
+def lead_axes(steps: int, samples: int) -> Axes:
+    """Time and batch."""
+    return (_of_size(TIME, steps), _of_size(BATCH, samples))
+
+
+def are_spikes(form: Form, budget: Budget) -> bool:
+    """Whether each element is one spike or none: no factors, no sums, no constant."""
+    if form.has_constant or any(term.divisor != 1 for term in form.terms):
+        return False
+    budget.take(2 * prod(form.features))
+    reached = np.zeros(form.features)
+    for term in form.terms:
+        ones = np.ones((1, *term.shape))
+        for step in term.steps:
+            if not _moves_only(step):
+                return False
+            ones = applied(step, ones, budget)
+        if not np.isin(ones, (0.0, 1.0)).all():
+            return False
+        reached += ones[0]
+    return bool((reached <= 1).all())
+
+
+def _moves_only(step: Step) -> bool:
+    if isinstance(step, Select | View):
+        return True
+    if isinstance(step, Scale):
+        return bool(np.isin(step.factor, (0.0, 1.0)).all())
+    return isinstance(step, Conv) and step.weight.shape[1:] == (1, 1, 1) and bool(np.isin(step.weight, (0, 1)).all())
+
+
+def common_divisor(form: Form) -> int:
+    """The least number that makes every divisor whole."""
+    return lcm(*(term.divisor for term in form.terms)) if form.terms else 1
+
+
+def divided(form: Form, by: int) -> Form:
+    """Divided by the size of a window, exactly."""
+    if by & (by - 1) == 0:
+        return mapped(form, Scale(np.full((1,) * len(form.features), 1 / by)))
+    return replace(
+        form, terms=tuple(replace(term, divisor=term.divisor * by) for term in form.terms), constant=form.constant / by
+    )

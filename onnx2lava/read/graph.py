@@ -1,0 +1,397 @@
+"""Walk through a graph, once and in order, and find its populations.
+
+Node names are never asked for a meaning, only for the populations' names.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from custom_ops.model_file import numbers
+from custom_ops.operators import DOMAIN
+
+from ..errors import ConversionError, NetworkError
+from ..network import INPUT, CubaNeuron, Dense, Input, Neuron, Population, Shape
+from .axes import SAMPLES, STEPS, Axes, joined, listed, reshaped
+from .budget import Budget
+from .call import Call, HostValue, Value, described
+from .evaluate import STANDARD_DOMAINS, evaluated
+from .form import Form, FormError, Term, aligned, lead_axes, natural, source, unwound
+from .gates import Gates
+from .loop import is_loop, read_loop
+from .neurons import NEURONS, PARTS, SpikingNeuron
+from .populations import Populations, float_neuron
+
+__all__ = ["Reader", "Readout"]
+
+_IMAGES = "images"
+_RECURRENT = "Recurrent"
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What is behind the last spikes.
+
+    Args:
+        populations: those whose spikes it reads, and the values of the graph that hold them.
+        output: the name of the graph's output.
+    """
+
+    populations: Mapping[str, ir.Value]
+    output: str
+
+
+class Reader:
+    """One walk through a graph.
+
+    Args:
+        model: with the functions that its graph calls.
+        size: of its file in bytes.
+        images: whether what comes in has yet to be turned into spikes, by the first spiking layers.
+        bits: of what comes in; 0 for spikes.
+        output: the name of the graph's output that is read; None for the first.
+    """
+
+    def __init__(self, model: ir.Model, size: int, *, images: bool = False, bits: int = 0, output: str | None = None) -> None:
+        self.graph = model.graph
+        self.budget = Budget(size)
+        self.inputs: dict[str, Input] = {}
+        self.encoded: dict[str, ir.Value] = {}
+        self.populations: list[Population[Neuron]] = []
+        self._functions = {(function.domain, function.name): function for function in model.functions.values()}
+        self._maker = Populations(self.budget)
+        self._gates = Gates(self)
+        self._values: dict[ir.Value, Value] = {}
+        self._spikes: dict[ir.Value, str] = {}  # values that hold a population's spikes, and its name
+        self._images = images
+        self._bits = bits
+        self.output = self._output(output)
+        self.given = self._read_inputs()
+
+    # What a whole graph is.
+
+    def read(self) -> Readout | None:
+        """Find all populations; what is behind the last spikes, or None if they are the output themselves.
+
+        Raises:
+            ConversionError: a node has no counterpart on Loihi; the message names it.
+        """
+        needed = _ancestors([self.output])
+        neurons = [node for node in needed if self._is_neuron(node)]
+        before = _ancestors(value for node in neurons for value in node.inputs if value is not None)
+        for node in self.graph:
+            if node in needed and (node in before or self._is_neuron(node)):
+                self.read_node(node)
+        if not self.populations:
+            more = " behind the one that turns images into spikes" if self.encoded else ""
+            raise ConversionError(
+                f"The model {self.graph.name!r} has no {DOMAIN} neuron{more}: export a spiking network with sj2onnx.export."
+            )
+        if self._images and len(self.encoded) == 1:
+            self._name_the_only_input()
+        return self._readout(needed)
+
+    def add(self, call: Call, sums: Form, neuron: CubaNeuron) -> Form:
+        """A population that the file has as another operator, such as a MaxPool; gives its spikes, arranged as ``sums``."""
+        name = self._name(call.node)
+        population = self._maker.whole(call, name, neuron, sums)
+        return self._added(call, population, sums.dims)
+
+    # Inputs and outputs.
+
+    def _output(self, name: str | None) -> ir.Value:
+        outputs = list(self.graph.outputs)
+        if not outputs:
+            raise ConversionError(f"The model {self.graph.name!r} has no output: export it again.")
+        if name is None:
+            return outputs[0]
+        found = next((value for value in outputs if value.name == name), None)
+        if found is None:
+            names = ", ".join(str(value.name) for value in outputs)
+            raise ConversionError(f"The model has no output {name!r}: choose one of {names}.")
+        return found
+
+    def _read_inputs(self) -> list[ir.Value]:
+        given = [value for value in self.graph.inputs if value.name not in self.graph.initializers]
+        if not given:
+            raise ConversionError("The model has no input: export a network that reads spikes.")
+        if self._images and len(given) > 1:
+            names = ", ".join(repr(value.name) for value in given)
+            raise ConversionError(f"The model has {len(given)} inputs ({names}), but images are one: join them before it.")
+        leads = {self._read_input(value, len(given)) for value in given}
+        if len(leads) > 1:
+            raise ConversionError("The model's inputs have different numbers of time steps or samples: give them the same ones.")
+        (self.steps_and_samples,) = leads
+        return given
+
+    def _read_input(self, value: ir.Value, count: int) -> tuple[int, int]:
+        shape = list(value.shape or ())
+        names = [dim if isinstance(dim, int) else dim.value for dim in shape]
+        time = names.index("T") if "T" in names else None
+        batch = names.index("N") if "N" in names else None
+        static = self._images and time is None and batch == 0  # an image that the network repeats over time
+        if not static and (time is None or batch is None):
+            time, batch = 0, 1
+        rest = [dim for axis, dim in enumerate(shape) if axis not in (time, batch)]
+        known = [dim for dim in rest if isinstance(dim, int) and dim > 0]
+        if len(shape) < 3 - static or len(known) != len(rest) or not 1 <= len(rest) <= 3:
+            one_of = f"The model has {count} inputs, of which" if count > 1 else "The input"
+            raise ConversionError(
+                f"{one_of} {value.name!r} has the shape {value.shape}, but must be [T, N, C, H, W], [T, N, C, L] or [T, N, F] with "
+                "fixed features: export it with an example of such a shape, and without states."
+            )
+        steps, samples = (
+            shape[axis] if axis is not None and isinstance(shape[axis], int) and shape[axis] else open_
+            for axis, open_ in ((time, STEPS), (batch, SAMPLES))
+        )
+        assert isinstance(steps, int)
+        assert isinstance(samples, int)
+        name = _IMAGES if self._images else INPUT if count == 1 else str(value.name)
+        features = natural([int(dim) for dim in known])
+        lead = lead_axes(steps, samples)
+        tail = source(name, (), features, [int(dim) for dim in known])
+        rest_axes = iter(tail.axes)
+        axes: Axes = tuple(
+            lead[0] if axis == time else lead[1] if axis == batch else next(rest_axes) for axis in range(len(shape))
+        )
+        self._values[value] = replace(tail, axes=axes)
+        if not self._images:
+            self.inputs[name] = Input(features, self._bits)
+        return steps, samples
+
+    def _name_the_only_input(self) -> None:
+        """An encoder with one output feeds the network's only input, which has one name."""
+        (name,) = self.encoded
+        self.encoded = {INPUT: self.encoded[name]}
+        self.inputs = {INPUT: self.inputs[name]}
+        self.populations = [
+            replace(each, edges=tuple(replace(edge, source=INPUT) if edge.source == name else edge for edge in each.edges))
+            for each in self.populations
+        ]
+
+    def _readout(self, needed: Iterable[ir.Node]) -> Readout | None:
+        value = self.output
+        while value not in self._spikes:
+            node = value.producer()
+            if node is None or node.op_type != "Identity" or node.domain not in STANDARD_DOMAINS or node.inputs[0] is None:
+                break
+            value = node.inputs[0]
+        if value in self._spikes and not self._is_folded(value):
+            self.outputs = (self._spikes[value],)
+            return None
+        read: dict[str, ir.Value] = {}
+        waiting, seen = deque([self.output]), set()
+        while waiting:
+            value = waiting.popleft()
+            if value in seen:
+                continue
+            seen.add(value)
+            if value in self._spikes:
+                read[self._spikes[value]] = value
+                continue
+            node = value.producer()
+            if node is not None:
+                waiting.extend(each for each in node.inputs if each is not None)
+        names = [each.name for each in self.populations if each.name in read]
+        if not names:
+            raise ConversionError(
+                f"The model's output {self.output.name!r} is not made of the spikes of a spiking layer: export the network up to "
+                "there."
+            )
+        self.outputs = tuple(names)
+        return Readout({name: read[name] for name in names}, str(self.output.name))
+
+    def _is_folded(self, value: ir.Value) -> bool:
+        """Whether time is folded into the batch, as it is behind a MaxPool."""
+        form = self._values.get(value)
+        return not isinstance(form, Form) or form.axes[:2] != lead_axes(*self.steps_and_samples)
+
+    # One node.
+
+    def _is_neuron(self, node: ir.Node) -> bool:
+        return node.domain not in STANDARD_DOMAINS
+
+    def read_node(self, node: ir.Node) -> None:
+        inputs = [None if value is None else self.value(value) for value in node.inputs]
+        first = inputs[0] if inputs else None
+        if self._is_neuron(node) and isinstance(first, Form | HostValue):
+            self._values[node.outputs[0]] = self._spiking(Call(node, inputs, self.budget, self._gates))
+            results: tuple[Value, ...] = ()
+        elif any(isinstance(value, HostValue) for value in inputs):
+            results = self._on_host(node)
+        else:
+            try:
+                results = evaluated(node, inputs, self.budget, self._gates)
+            except ConversionError:
+                if not any(isinstance(value, Form) for value in inputs) or not all(
+                    _sources(value) <= {_IMAGES} for value in inputs if isinstance(value, Form)
+                ):
+                    raise
+                results = self._on_host(node)
+        for output, result in zip(node.outputs, results, strict=False):
+            self._values[output] = result
+        for output in node.outputs[max(len(results), 1) :]:
+            self._values[output] = f"it is a further output of {described(node)}"
+
+    def _on_host(self, node: ir.Node) -> tuple[Value, ...]:
+        return tuple(HostValue(self._declared(output)) for output in node.outputs)
+
+    def _declared(self, value: ir.Value) -> Shape | None:
+        """The dimensions that the file declares, with the stand-ins for T and N."""
+        dims = list(value.shape or ())
+        if len(dims) < 3 or any(not isinstance(dim, int) for dim in dims[2:]):
+            return None
+        return (*self.steps_and_samples, *(int(dim) for dim in dims[2:] if isinstance(dim, int)))
+
+    def value(self, value: ir.Value) -> Value:
+        if value not in self._values:
+            # onnx-ir keeps an initializer's numbers with its value.
+            tensor = value.const_value
+            try:
+                self._values[value] = "it has no origin in the graph" if tensor is None else numbers(tensor)
+            except (ValueError, MemoryError) as error:
+                self._values[value] = f"the numbers of {value.name!r} are broken ({' '.join(str(error).split())})"
+        return self._values[value]
+
+    def keep(self, value: ir.Value, found: Value) -> None:
+        """What ``value`` is."""
+        self._values[value] = found
+
+    # Neurons.
+
+    def _spiking(self, call: Call) -> Value:
+        node = call.node
+        first = call.inputs[0]
+        if isinstance(first, HostValue) or _sources(first) & {_IMAGES}:
+            return self._encode(call, first)
+        try:
+            form = self._sums(call)
+            if node.domain == DOMAIN and node.op_type.removeprefix(_RECURRENT) in NEURONS:
+                return self._operator(call, form)
+            function = self._functions.get((node.domain, node.op_type))
+            if function is not None and is_loop(function):
+                return self._loop(call, function, form)
+        except FormError as error:
+            call.refuse(str(error), error.remedy)
+        except NetworkError as error:
+            call.refuse(str(error), "use layers that fit")
+        if node.domain == DOMAIN and node.op_type in PARTS:
+            call.refuse("it reads real numbers, not the whole sums of a synapse", "train both in one sj2onnx.BlockContainer")
+        call.refuse("it has no counterpart on Loihi", "remove it, or put it outside of the exported network")
+
+    def _sums(self, call: Call) -> Form:
+        """The input of a neuron: time first, then samples, then their features."""
+        form = call.form()
+        rank = len(form.axes) - 2
+        expected = lead_axes(*self.steps_and_samples)
+        if rank < 1 or form.axes[:2] != expected:
+            call.refuse(
+                f"its input is [{listed(form.dims)}], not [T, N, {listed(form.features)}]", "put time first, and unfold it"
+            )
+        order = joined([atom for axis in form.axes[2:] for atom in axis])
+        if len(order) > 1 or len(form.features) not in (1, 3):
+            return unwound(form, rank)
+        return form
+
+    def _operator(self, call: Call, form: Form) -> Form:
+        recurrent = call.node.op_type.startswith(_RECURRENT)
+        kind = call.node.op_type.removeprefix(_RECURRENT) if recurrent else call.node.op_type
+        neuron = NEURONS[kind](call)
+        rest = list(call.inputs[1:])
+        name = self._name(call.node)
+        if recurrent:
+            weight = call.constant(1)
+            features = form.features
+            if weight.shape != (prod(features),) * 2:
+                call.refuse(
+                    f"its feedback has the shape {weight.shape} for {listed(features)} neurons",
+                    "give one weight to each from each",
+                )
+            feedback = Term(name, features, 1, (Dense(np.ascontiguousarray(weight.T)),))
+            rest = rest[1:]
+        bias = None
+        if isinstance(neuron, CubaNeuron) and rest:
+            if rest[0] is not None:
+                bias = aligned(form, call.constant(1 + recurrent))
+            rest = rest[1:]
+        if any(value is not None for value in rest):
+            call.refuse("it starts from given states", "export the network without states")
+        population: Population[Neuron]
+        if isinstance(neuron, SpikingNeuron):
+            real, form = float_neuron(call, neuron, form)
+            if recurrent and neuron.decay_input:
+                feedback = replace(feedback, steps=(Dense(feedback.steps[0].weight * neuron.decay),))  # type: ignore[union-attr]
+            form = replace(form, terms=(*form.terms, feedback)) if recurrent else form
+            population = self._maker.real(call, name, real, form)
+        else:
+            form = replace(form, terms=(*form.terms, feedback)) if recurrent else form
+            population = self._maker.whole(call, name, neuron, form, bias)
+        return self._added(call, population, call.form().dims)
+
+    def _loop(self, call: Call, function: ir.Function, form: Form) -> Form:
+        found = read_loop(call, function, form)
+        name = self._name(call.node)
+        feedback = tuple(replace(term, source=name, delay=1) for term in found.feedback)
+        sums = replace(found.sums, terms=(*found.sums.terms, *feedback))
+        population = self._maker.real(call, name, found.neuron, sums)
+        return self._added(call, population, (*form.dims[:2], *found.dims))
+
+    def _added(self, call: Call, population: Population[Neuron], dims: Shape) -> Form:
+        """The spikes of a new population, which has the dimensions ``dims`` in the graph."""
+        self.populations.append(population)
+        self._spikes[call.node.outputs[0]] = population.name
+        spikes = source(population.name, lead_axes(*self.steps_and_samples), population.shape)
+        axes = reshaped(spikes.axes, dims)
+        assert axes is not None
+        return replace(spikes, axes=axes)
+
+    def _encode(self, call: Call, first: Value | None) -> Value:
+        """The first spiking layers make spikes of images, on the host."""
+        if isinstance(first, Form) and _sources(first) != {_IMAGES}:
+            call.refuse(
+                "it reads images and spikes, of which only spikes reach Loihi", "let a spiking layer turn images into spikes"
+            )
+        declared = self._declared(call.node.outputs[0])
+        if isinstance(first, Form):
+            declared = first.dims if first.axes[:2] == lead_axes(*self.steps_and_samples) else declared
+        elif isinstance(first, HostValue) and declared is None:
+            declared = first.dims
+        if declared is None:
+            call.refuse(
+                "it turns images into spikes of a shape that the file does not say",
+                "run onnx.shape_inference on the file, or export it with sj2onnx",
+            )
+        name = self._name(call.node)
+        shape = natural(declared[2:])
+        self.inputs[name] = Input(shape)
+        self.encoded[name] = call.node.outputs[0]
+        return source(name, lead_axes(*self.steps_and_samples), shape, declared[2:])
+
+    def _name(self, node: ir.Node) -> str:
+        stem = (node.name or "").rpartition("/")[0] or f"layer{len(self.populations)}"
+        taken = {each.name for each in self.populations} | set(self.inputs)
+        if stem not in taken:
+            return stem
+        if node.domain not in STANDARD_DOMAINS:
+            return stem  # two layers of one name, which the network refuses
+        return next(name for name in (f"{stem}/{node.op_type}{i or ''}" for i in range(len(taken) + 1)) if name not in taken)
+
+
+def _sources(value: Value | None) -> set[str]:
+    return {term.source for term in value.terms} if isinstance(value, Form) else set()
+
+
+def _ancestors(values: Iterable[ir.Value]) -> set[ir.Node]:
+    """All nodes that ``values`` are made of."""
+    found: set[ir.Node] = set()
+    waiting = list(values)
+    while waiting:
+        node = waiting.pop().producer()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [each for each in node.inputs if each is not None]
+    return found

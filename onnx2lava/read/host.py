@@ -1,0 +1,149 @@
+"""Cut a part out of a graph: what stays on the host, before the first spikes or behind the last ones."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import onnx.checker
+import onnx_ir as ir
+
+from ..errors import ConversionError
+from ..network import INPUT, OUTPUT, Shape
+
+__all__ = ["encoder", "readout"]
+
+
+def encoder(model: ir.Model, image: ir.Value, encoded: Mapping[str, ir.Value], shapes: Mapping[str, Shape]) -> onnx.ModelProto:
+    """From the images ``input`` to the spikes: ``output``, or the names of ``encoded`` where there are several.
+
+    Args:
+        model: the whole.
+        image: its input.
+        encoded: the values that hold the spikes, by name.
+        shapes: their features, by name.
+
+    Raises:
+        ConversionError: the part needs more than the images.
+    """
+    graph = _extracted(model, [image], list(encoded.values()))
+    _rename(graph, {graph.inputs[0]: INPUT})
+    for i, (name, value) in enumerate(encoded.items()):
+        _rename(graph, {graph.outputs[i]: OUTPUT if len(encoded) == 1 else name})
+        graph.outputs[i].shape = ir.Shape(["T", "N", *(list(value.shape or ())[2:] or shapes[name])])
+        graph.outputs[i].type = ir.TensorType(ir.DataType.FLOAT)
+    return _model(model, graph)
+
+
+def readout(
+    model: ir.Model, given: ir.Value, read: Mapping[str, ir.Value], shapes: Mapping[str, Shape], output: ir.Value
+) -> onnx.ModelProto:
+    """From the last spikes ``[T, N, *]``, ``input`` or the names of ``read`` where there are several, to ``output``.
+
+    Args:
+        model: the whole.
+        given: its input. The part may ask it for T and N, which are those of the spikes, and for nothing else.
+        read: the values that hold the spikes, by the name of their population.
+        shapes: features of the populations.
+        output: what goes out.
+
+    Raises:
+        ConversionError: the part needs more than those spikes.
+    """
+    graph = _extracted(model, [*read.values(), given], [output])
+    *spikes, whole = graph.inputs
+    for use in list(whole.uses()):
+        if not _asks_for_steps_and_samples(use.node):
+            raise ConversionError(
+                f"What follows the last spikes also reads {given.name!r}, which the host does not have: let the readout read the "
+                "last spikes alone."
+            )
+        use.node.replace_input_with(0, spikes[0])
+    del graph.inputs[-1]
+    for (name, value), own in zip(read.items(), spikes, strict=True):
+        features = shapes[name]
+        dims = [dim if isinstance(dim, int) else None for dim in value.shape or ()]
+        folded = len(dims) > 0 and len(dims) == len(features) + 1
+        tail = dims[1:] if folded else dims[2:]
+        _rename(graph, {own: INPUT if len(read) == 1 else name})
+        if folded or (tail and tuple(tail) != features and None not in tail):
+            _arrange(graph, own, [-1, *features] if folded else [0, 0, *(int(dim or 1) for dim in tail)])
+        own.shape = ir.Shape(["T", "N", *features])
+        own.type = ir.TensorType(ir.DataType.FLOAT)
+    _rename(graph, {graph.outputs[0]: OUTPUT})
+    return _model(model, graph)
+
+
+def _extracted(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -> ir.Graph:
+    try:
+        return ir.convenience.extract(model.graph, inputs, outputs)
+    except ValueError as error:
+        raise ConversionError(
+            f"The part up to {outputs[0].name!r} cannot be cut out ({' '.join(str(error).split())}): let what stays on the host read "
+            "the network's input, or its last spikes, alone."
+        ) from error
+
+
+def _asks_for_steps_and_samples(node: ir.Node) -> bool:
+    start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", 3)
+    return node.op_type == "Shape" and node.domain == "" and start >= 0 and 0 <= end <= 2
+
+
+def _arrange(graph: ir.Graph, value: ir.Value, dims: list[int]) -> None:
+    """Let everything read ``value`` in other dimensions, as the whole graph had them."""
+    shape = ir.Value(name=f"{value.name}/dims", const_value=ir.tensor(np.array(dims, np.int64), name=f"{value.name}/dims"))
+    shape.shape, shape.type = ir.Shape([len(dims)]), ir.TensorType(ir.DataType.INT64)
+    graph.register_initializer(shape)
+    node = ir.node("Reshape", [value, shape], {"allowzero": 0}, name=f"{value.name}/Arrange")
+    node.outputs[0].name = f"{value.name}/arranged"
+    users = [use for use in value.uses() if use.node is not node and use.node.op_type != "Shape"]
+    for use in users:
+        use.node.replace_input_with(use.idx, node.outputs[0])
+    graph.insert_before(next(iter(graph)), node)
+
+
+def _rename(graph: ir.Graph, names: Mapping[ir.Value, str]) -> None:
+    """Give values new names, and what had those names before other ones."""
+    taken = {each.name for each in _values(graph)}
+    for value, name in names.items():
+        for other in _values(graph):
+            if other is not value and other.name == name:
+                fresh = name
+                while fresh in taken:
+                    fresh += "_"
+                taken.add(fresh)
+                _set_name(graph, other, fresh)
+        _set_name(graph, value, name)
+
+
+def _set_name(graph: ir.Graph, value: ir.Value, name: str) -> None:
+    if value.name in graph.initializers:
+        del graph.initializers[value.name]
+        value.name = name
+        graph.initializers[name] = value
+    else:
+        value.name = name
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    return [*graph.inputs, *graph.initializers.values(), *(output for node in graph for output in node.outputs)]
+
+
+def _model(model: ir.Model, graph: ir.Graph) -> onnx.ModelProto:
+    used = {(node.domain, node.op_type) for node in graph}
+    functions = [function for key, function in model.functions.items() if key[:2] in used]
+    part = ir.Model(
+        graph,
+        ir_version=model.ir_version,
+        producer_name=model.producer_name,
+        producer_version=model.producer_version,
+        functions=[function.clone() for function in functions],
+    )
+    part.metadata_props.update(model.metadata_props)
+    proto = ir.to_proto(part)
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        raise ConversionError(
+            f"What stays on the host cannot be cut out ({' '.join(str(error).split())}): export it on its own."
+        ) from error
+    return proto

@@ -1,0 +1,14 @@
+"""What each ONNX operator means, once: for constants and for values that are made of spikes."""
+
+from collections.abc import Mapping
+
+from ..call import Operator
+from .arithmetic import ARITHMETIC
+from .arrangement import ARRANGEMENT
+from .constants import CONSTANTS
+from .pooling import POOLING
+from .synapses import SYNAPSES
+
+__all__ = ["OPERATORS"]
+
+OPERATORS: Mapping[str, Operator] = {**ARITHMETIC, **ARRANGEMENT, **CONSTANTS, **POOLING, **SYNAPSES}

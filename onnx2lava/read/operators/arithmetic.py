@@ -1,0 +1,135 @@
+"""Sums, factors, comparisons and products of values, element by element."""
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+import numpy as np
+
+from ...network import Array
+from ..call import Call, Cases, Filled, Operator, Value
+from ..form import Form, added, constant_form, scaled, shifted
+from .constants import elementwise
+
+__all__ = ["ARITHMETIC"]
+
+
+def _two(call: Call) -> tuple[Value, Value]:
+    one, other = call.inputs if len(call.inputs) == 2 else (None, None)
+    if one is None or other is None:
+        call.refuse("it needs two inputs", "write it as the operator's schema says")
+    return one, other
+
+
+def _add(call: Call) -> Value:
+    return _sum(call, 1.0)
+
+
+def _subtract(call: Call) -> Value:
+    return _sum(call, -1.0)
+
+
+def _sum(call: Call, sign: float) -> Value:
+    one, other = (_plain(value) for value in _two(call))
+    if isinstance(one, Form) and isinstance(other, Form):
+        return added(one, other if sign > 0 else scaled(other, np.full(1, sign)))
+    if isinstance(one, Form):
+        return (
+            shifted(one, sign * call.constant(1).astype(np.float64)) if not isinstance(other, float) else _by(one, sign * other)
+        )
+    form = call.form(1)
+    form = form if sign > 0 else scaled(form, np.full(1, sign))
+    return _by(form, one) if isinstance(one, float) else shifted(form, call.constant(0))
+
+
+def _by(form: Form, number: float) -> Form:
+    return shifted(form, np.full(1, number))
+
+
+def _plain(value: Value) -> Value | float:
+    return value.value if isinstance(value, Filled) else value
+
+
+def _multiply(call: Call) -> Value:
+    one, other = (_plain(value) for value in _two(call))
+    if isinstance(one, Form) and isinstance(other, Form):
+        if call.gates is None:
+            call.refuse("it multiplies what its neurons give", "use a container of linear layers and one neuron with hard reset")
+        product: Value = call.gates.product(call, one, other)
+        return product
+    for at, value, factor in ((0, one, other), (1, other, one)):
+        if isinstance(value, Form):
+            return scaled(value, np.full(1, factor) if isinstance(factor, float) else call.constant(1 - at))
+    _refuse_filled(call)
+
+
+def _divide(call: Call) -> Value:
+    one, other = (_plain(value) for value in _two(call))
+    if not isinstance(one, Form) or isinstance(other, Form):
+        call.refuse("it divides by spikes", "divide by constants")
+    divisor = np.full(1, other) if isinstance(other, float) else call.constant(1).astype(np.float64)
+    if not divisor.all():
+        call.refuse("it divides by zero", "divide by other numbers")
+    return scaled(one, 1 / divisor)
+
+
+def _negate(call: Call) -> Value:
+    return scaled(call.form(), -np.ones(1))
+
+
+def _compare(call: Call) -> Value:
+    """Spikes inside a loop: where a neuron's potential is at least its threshold."""
+    if call.gates is not None:
+        call.refuse("it compares sums without a neuron", "use a spiking neuron of SpikingJelly")
+    one, other = (_plain(value) for value in _two(call))
+    swapped = call.node.op_type == "LessOrEqual"
+    if not isinstance(one, Form) or swapped:
+        one, other = other, one
+        if not isinstance(one, Form) or call.node.op_type == "GreaterOrEqual":
+            call.refuse("it compares a constant with its neurons", "compare the potential with the threshold, `v >= v_threshold`")
+    if isinstance(other, Form):
+        drive = added(one, scaled(other, -np.ones(1)))
+    else:
+        drive = shifted(one, np.full(1, -other) if isinstance(other, float) else -np.asarray(other, np.float64))
+    one_at, zero = (constant_form(drive, np.full(1, number)) for number in (1.0, 0.0))
+    return Cases(drive, zero, one_at) if call.node.op_type == "Less" else Cases(drive, one_at, zero)
+
+
+def _largest(call: Call) -> Value:
+    if call.gates is None or not all(isinstance(value, Form) for value in call.inputs):
+        call.refuse("it takes the largest of spikes and other numbers", "take the largest of spikes alone")
+    found: Value = call.gates.any_of(call, [call.form(i) for i in range(len(call.inputs))])
+    return found
+
+
+def _sum_of_all(call: Call) -> Value:
+    total = call.form()
+    for index in range(1, len(call.inputs)):
+        total = added(total, call.form(index))
+    return total
+
+
+def _divide_constants(one: Array, other: Array) -> Array:
+    if one.dtype.kind in "iu" and not other.all():
+        raise ValueError("it divides by zero")
+    return np.asarray(np.trunc(one / other).astype(one.dtype) if one.dtype.kind in "iu" else one / other)
+
+
+def _refuse_filled(call: Call) -> NoReturn:
+    call.refuse("it works on numbers whose size depends on T or N", "store constants in the file")
+
+
+ARITHMETIC: Mapping[str, Operator] = {
+    "Add": Operator(elementwise(np.add), _add),
+    "Div": Operator(elementwise(_divide_constants), _divide),
+    "Greater": Operator(elementwise(np.greater)),
+    "GreaterOrEqual": Operator(elementwise(np.greater_equal), _compare),
+    "Less": Operator(elementwise(np.less), _compare),
+    "LessOrEqual": Operator(elementwise(np.less_equal), _compare),
+    "Max": Operator(elementwise(np.maximum), _largest),
+    "Mul": Operator(elementwise(np.multiply), _multiply),
+    "Neg": Operator(elementwise(np.negative), _negate),
+    "Sub": Operator(elementwise(np.subtract), _subtract),
+    "Sum": Operator(elementwise(lambda *values: sum(values)), _sum_of_all),
+    "Where": Operator(elementwise(np.where)),
+}
+"""A new operator is a line here."""

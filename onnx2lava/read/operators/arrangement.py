@@ -1,0 +1,346 @@
+"""Operators that leave every number as it is: other shapes, other types, parts, and values side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from ...network import Array, Conv
+from ..axes import TIME, listed
+from ..call import Call, Filled, Operator, Value
+from ..form import Form, arranged, axis_kind, delayed, ending_at, joined_along, mapped_to, selected, transposed
+
+__all__ = ["ARRANGEMENT"]
+
+_NUMBERS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+_WHOLE = (ir.DataType.INT32, ir.DataType.INT64)
+_FEW = 1024
+
+
+def _same(call: Call) -> Value:
+    value = call.inputs[0] if call.inputs else None
+    if not isinstance(value, Form | Filled):
+        return call.form()
+    return value
+
+
+def _dropout(call: Call) -> Value:
+    if call.has(2) and call.constant(2).any():
+        call.refuse("it drops spikes at random", "export the network in evaluation mode (net.eval())")
+    return _same(call)
+
+
+def _cast(call: Call) -> Value:
+    value = _same(call)
+    target = call.get_int("to", 0)
+    if target in _WHOLE and isinstance(value, Form) and not _whole(value):
+        call.refuse("it rounds sums that are not whole numbers", "leave out the cast, or cast to float32")
+    if target not in (*_NUMBERS, *_WHOLE):
+        call.refuse("it casts to a type that does not hold all sums", "cast to float32")
+    return value
+
+
+def _whole(form: Form) -> bool:
+    """Whether all steps and the constant are whole, so that a cast to integers changes nothing."""
+    if any(term.divisor != 1 for term in form.terms) or (form.constant != np.rint(form.constant)).any():
+        return False
+    numbers = [getattr(step, "weight", getattr(step, "factor", None)) for term in form.terms for step in term.steps]
+    return all(each is None or bool((each == np.rint(each)).all()) for each in numbers)
+
+
+def _cast_constant(call: Call, inputs: list[Array]) -> Array:
+    target = ir.DataType(call.get_int("to", 0)).numpy()
+    if inputs[0].dtype.kind not in "biuf" or target.kind not in "biuf":
+        raise ValueError("it casts something else than numbers")
+    with np.errstate(all="ignore"):
+        return inputs[0].astype(target)
+
+
+def _targets(call: Call, given: Sequence[int], dims: Sequence[int]) -> list[int]:
+    """What a Reshape asks for, with 0 and -1 replaced."""
+    target = list(given)
+    if not call.get_int("allowzero", 0):
+        if any(dim == 0 and axis >= len(dims) for axis, dim in enumerate(target)):
+            call.refuse("it keeps a dimension that its input does not have", "write the target shape out")
+        target = [dims[axis] if dim == 0 else dim for axis, dim in enumerate(target)]
+    known = prod(dim for dim in target if dim != -1)
+    if target.count(-1) == 1 and known > 0:
+        target[target.index(-1)] = prod(dims) // known
+    return target
+
+
+def _reshape(call: Call) -> Value:
+    value = _same(call)
+    target = _targets(call, call.whole_numbers(1), value.dims)
+    return _to_dims(call, value, target)
+
+
+def _to_dims(call: Call, value: Form | Filled, target: Sequence[int]) -> Value:
+    if isinstance(value, Form):
+        return arranged(value, target)
+    if prod(target) != prod(value.dims):
+        call.refuse(f"its target shape [{listed(target)}] does not hold its input", "export it with T and N left open")
+    return replace(value, dims=tuple(target))
+
+
+def _reshape_constant(call: Call, inputs: list[Array]) -> Array:
+    data, shape = inputs
+    return data.reshape(_targets(call, [int(dim) for dim in shape.reshape(-1)], data.shape))
+
+
+def _flatten(call: Call) -> Value:
+    value = _same(call)
+    axis = call.get_int("axis", 1) % (len(value.dims) + 1)
+    return _to_dims(call, value, (prod(value.dims[:axis]), prod(value.dims[axis:])))
+
+
+def _squeeze(call: Call) -> Value:
+    value = _same(call)
+    axes = call.axes(1, len(value.dims))
+    gone = {axis for axis, dim in enumerate(value.dims) if dim == 1} if axes is None else set(axes)
+    return _to_dims(call, value, [dim for axis, dim in enumerate(value.dims) if axis not in gone])
+
+
+def _squeeze_constant(call: Call, inputs: list[Array]) -> Array:
+    axes = call.axes(1, inputs[0].ndim)
+    return np.squeeze(inputs[0], None if axes is None else tuple(axes))
+
+
+def _unsqueezed(call: Call, rank: int) -> tuple[int, ...]:
+    count = len(call.whole_numbers(1)) if call.has(1) else len(call.attribute(call.node.attributes.get_ints, "axes", ()))
+    return tuple(call.axes(1, rank + count) or ())
+
+
+def _unsqueeze(call: Call) -> Value:
+    value = _same(call)
+    new = set(_unsqueezed(call, len(value.dims)))
+    rest = iter(value.dims)
+    return _to_dims(call, value, [1 if axis in new else next(rest, -1) for axis in range(len(value.dims) + len(new))])
+
+
+def _unsqueeze_constant(call: Call, inputs: list[Array]) -> Array:
+    return np.expand_dims(inputs[0], _unsqueezed(call, inputs[0].ndim))
+
+
+def _order(call: Call, rank: int) -> list[int]:
+    order = [int(axis) for axis in call.attribute(call.node.attributes.get_ints, "perm", range(rank)[::-1])]
+    if sorted(order) != list(range(rank)):
+        call.refuse(f"its permutation {order} is none of {rank} axes", "permute the axes that its input has")
+    return order
+
+
+def _transpose(call: Call) -> Value:
+    form = call.form()
+    return transposed(form, _order(call, len(form.axes)))
+
+
+def _expand(call: Call) -> Value:
+    value = _same(call)
+    target = call.whole_numbers(1)
+    dims = (1,) * (len(target) - len(value.dims)) + value.dims
+    wanted = tuple(max(a, b) for a, b in zip(dims, (1,) * (len(dims) - len(target)) + tuple(target), strict=True))
+    if isinstance(value, Filled):
+        return replace(value, dims=wanted)
+    if wanted != dims:
+        call.refuse(f"it repeats [{listed(value.dims)}] as [{listed(wanted)}]", "feed the network with the repeated input itself")
+    return arranged(value, wanted)
+
+
+def _expand_constant(call: Call, inputs: list[Array]) -> Array:
+    data, shape = inputs
+    target = np.broadcast_shapes(data.shape, tuple(int(dim) for dim in shape.reshape(-1)))
+    call.budget.take(prod(target), data.itemsize)
+    return np.broadcast_to(data, target)
+
+
+def _cuts(call: Call, dims: Sequence[int]) -> dict[int, slice]:
+    """The axes of which a Slice takes a part."""
+    if call.has(1):
+        starts, ends = call.whole_numbers(1), call.whole_numbers(2)
+        axes = call.axes(3, len(dims)) if call.has(3) else list(range(len(starts)))
+        steps = call.whole_numbers(4) if call.has(4) else [1] * len(starts)
+    else:
+        read = call.node.attributes.get_ints
+        starts, ends = (list(call.attribute(read, name, ())) for name in ("starts", "ends"))
+        axes, steps = list(call.attribute(read, "axes", range(len(starts)))), [1] * len(starts)
+    if axes is None or not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        call.refuse("it has not one start, end, axis and step for each cut", "write it as the operator's schema says")
+    if any(not -len(dims) <= axis < len(dims) for axis in axes):
+        call.refuse(f"it cuts axes {axes} of {len(dims)}", "name axes that its input has")
+    return {
+        axis % len(dims): slice(*slice(start, end, step).indices(dims[axis])) if step > 0 else slice(start, end, step)
+        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True)
+    }
+
+
+def _slice(call: Call) -> Value:
+    value = _same(call)
+    for axis, cut in _cuts(call, value.dims).items():
+        size = value.dims[axis]
+        index = range(size)[cut]
+        if isinstance(value, Filled):
+            value = replace(value, dims=(*value.dims[:axis], len(index), *value.dims[axis + 1 :]))
+        elif index != range(size):
+            value = _part(call, value, axis, index)
+    return value
+
+
+def _part(call: Call, form: Form, axis: int, index: range) -> Form:
+    if axis_kind(form, axis) != TIME or (form.dims[axis] == 1 and axis):
+        if axis_kind(form, axis) != "F":
+            call.refuse("it cuts samples, or several axes at once", "cut time steps or features")
+        return selected(form, axis, np.array(index, np.int64), call.budget)
+    if axis or index.step != 1:
+        call.refuse("it takes some time steps and leaves out others", "put it behind the last spiking layer")
+    # It may take zeros away again at the beginning; the end is up to whoever asks for T steps.
+    return ending_at(delayed(form, -index.start), len(index))
+
+
+def _slice_constant(call: Call, inputs: list[Array]) -> Array:
+    cuts = _cuts(call, inputs[0].shape)
+    return inputs[0][tuple(cuts.get(axis, slice(None)) for axis in range(inputs[0].ndim))]
+
+
+def _gather(call: Call) -> Value:
+    form = call.form()
+    indices, axis = call.constant(1), call.axis(len(form.axes), 0)
+    size = form.dims[axis]
+    if indices.ndim > 1 or indices.dtype.kind not in "iu" or indices.size > form.dims[axis] + _FEW:
+        call.refuse("it picks by a table of several axes", "pick along one axis")
+    if indices.size == 0 or indices.min() < -size or indices.max() >= size:
+        call.refuse(f"it picks elements that are not among {size}", "pick elements that there are")
+    index = indices.reshape(-1).astype(np.int64) % size
+    if size > 1 or index.size > 1:
+        if axis_kind(form, axis) != "F":
+            call.refuse("it picks time steps or samples", "put it behind the last spiking layer")
+        form = selected(form, axis, index, call.budget)
+    if indices.ndim == 1:
+        return form
+    return arranged(form, form.dims[:axis] + form.dims[axis + 1 :])
+
+
+def _gather_constant(call: Call, inputs: list[Array]) -> Array:
+    data, indices = inputs
+    axis = call.axis(data.ndim, 0)
+    call.budget.take(data.size // max(data.shape[axis], 1) * indices.size)
+    return np.asarray(np.take(data, indices, axis=axis))
+
+
+def _split(call: Call) -> Value | tuple[Value, ...]:
+    form = call.form()
+    axis = call.axis(len(form.axes), 0)
+    if axis_kind(form, axis) != "F":
+        call.refuse("it splits time steps or samples", "split features")
+    size, count = form.dims[axis], len(call.node.outputs)
+    if call.has(1):
+        sizes = call.whole_numbers(1, _FEW)
+    else:
+        each = -(-size // count)
+        sizes = [min(each, size - each * part) for part in range(count)]
+    if sum(sizes) != size or len(sizes) != count or min(sizes) < 1:
+        call.refuse(f"it splits {size} elements into {sizes}", "split them without a rest")
+    starts = np.cumsum([0, *sizes])
+    return tuple(
+        selected(form, axis, np.arange(start, start + part), call.budget) for start, part in zip(starts, sizes, strict=False)
+    )
+
+
+def _concat(call: Call) -> Value:
+    rank = next(len(value.dims) for value in call.inputs if isinstance(value, Form | Filled))
+    axis = call.axis(rank)
+    parts = [_zeros(value) for value in call.inputs]
+    forms = [part for part in parts if isinstance(part, Form)]
+    if not forms:
+        call.refuse("it joins numbers whose size depends on T or N", "join spikes")
+    if any(len(part.dims) != rank for part in parts if isinstance(part, Form | Filled)):
+        call.refuse("it joins values of different ranks", "join values of one shape")
+    if len(parts) == 1:
+        return forms[0]
+    if axis_kind(forms[0], axis) == TIME or (axis == 0 and len(forms) == 1):
+        return _steps_joined(call, axis, parts)
+    others = [form.dims[:axis] + form.dims[axis + 1 :] for form in forms]
+    if len(forms) != len(parts) or any(other != others[0] for other in others):
+        call.refuse("it joins spikes with something else, or of other shapes", "join spikes of one size along their channels")
+    if axis_kind(forms[0], axis) != "F":
+        call.refuse("it joins samples", "join features along their channels")
+    return joined_along(forms, axis, call.budget)
+
+
+def _zeros(value: Value | None) -> Value | None:
+    """Steps of zeros before spikes; where T and N are fixed they come as a constant."""
+    if isinstance(value, np.ndarray) and not value.any() and value.ndim:
+        return Filled(value.shape, 0.0)
+    return value
+
+
+def _steps_joined(call: Call, axis: int, parts: Sequence[Value | None]) -> Form:
+    first, last = (parts[0], parts[1]) if len(parts) == 2 else (None, None)
+    if not isinstance(first, Filled) or first.value or not isinstance(last, Form) or axis or first.dims[1:] != last.dims[1:]:
+        call.refuse("along time it joins spikes with something else than steps of zeros before them", "use SpikingJelly's Delay")
+    return delayed(last, first.dims[0])
+
+
+def _concat_constant(call: Call, inputs: list[Array]) -> Array:
+    call.budget.take(sum(array.size for array in inputs))
+    return np.concatenate(inputs, axis=call.get_int("axis", None))
+
+
+def _pad(call: Call) -> Value:
+    form = call.form()
+    if call.get_string("mode", "constant") != "constant" or (call.has(2) and call.constant(2).any()):
+        call.refuse("it pads with something else than zeros", "pad with zeros")
+    pads = call.whole_numbers(1) if call.has(1) else list(call.attribute(call.node.attributes.get_ints, "pads", ()))
+    rank = len(form.dims)
+    axes = call.axes(3, rank) if call.has(3) else list(range(rank))
+    if axes is None or len(pads) != 2 * len(axes):
+        call.refuse(f"its padding {pads} is not two numbers for each axis", "pad with two numbers for each axis")
+    around = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes) if pads[i] or pads[i + len(axes)]}
+    if 0 in around and axis_kind(form, 0) == TIME and around[0][0] >= 0 >= around[0][1]:
+        low, high = around.pop(0)
+        form = ending_at(delayed(form, low), form.dims[0] + low + high)
+    image = set(around) <= {rank - 2, rank - 1} and all(axis_kind(form, axis) == "F" for axis in range(rank - 3, rank))
+    if around and image and rank >= 4 and not form.has_constant:
+        (top, bottom), (left, right) = around.get(rank - 2, (0, 0)), around.get(rank - 1, (0, 0))
+        channels = form.dims[rank - 3]
+        ones = Conv(np.ones((channels, 1, 1, 1)), pads=(top, left, bottom, right), groups=channels)
+        return mapped_to(form, ones, 3, call.budget)
+    for axis, (low, high) in around.items():
+        if axis_kind(form, axis) != "F":
+            call.refuse("it pads time steps or samples", "pad features")
+        size = form.dims[axis]
+        index = np.arange(-low, size + high)
+        form = selected(form, axis, np.where((index < 0) | (index >= size), -1, index), call.budget)
+    return form
+
+
+def _shape(call: Call) -> Value:
+    value = _same(call)
+    if max(value.dims, default=0) >= 2**63:
+        call.refuse("its dimensions do not fit 64 bits", "use smaller layers")
+    return _dims(call, np.array(value.dims, np.int64))
+
+
+def _dims(call: Call, dims: Array) -> Array:
+    return dims[slice(call.get_int("start", 0), call.get_int("end", len(dims)))]
+
+
+ARRANGEMENT: Mapping[str, Operator] = {
+    "Cast": Operator(_cast_constant, _cast),
+    "Concat": Operator(_concat_constant, _concat),
+    "Dropout": Operator(lambda call, inputs: inputs[0], _dropout),
+    "Expand": Operator(_expand_constant, _expand),
+    "Flatten": Operator(None, _flatten),
+    "Gather": Operator(_gather_constant, _gather),
+    "Identity": Operator(lambda call, inputs: inputs[0], _same),
+    "Pad": Operator(None, _pad),
+    "Reshape": Operator(_reshape_constant, _reshape),
+    "Shape": Operator(lambda call, inputs: _dims(call, np.array(inputs[0].shape, np.int64)), _shape),
+    "Slice": Operator(_slice_constant, _slice),
+    "Split": Operator(None, _split),
+    "Squeeze": Operator(_squeeze_constant, _squeeze),
+    "Transpose": Operator(lambda call, inputs: np.transpose(inputs[0], _order(call, inputs[0].ndim)), _transpose),
+    "Unsqueeze": Operator(_unsqueeze_constant, _unsqueeze),
+}
+"""A new operator is a line here."""

@@ -1,0 +1,192 @@
+"""Operators that pool over windows of the image."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import numpy as np
+
+from ...network import Array, Conv, Shape, windows
+from ..axes import listed
+from ..call import Call, Operator, Value
+from ..form import Form, divided, mapped, mapped_to, unwound
+from ..steps import Scale
+from .constants import reduced
+from .synapses import image_rank, read_pads
+
+__all__ = ["POOLING"]
+
+
+def _average_pool(call: Call) -> Value:
+    form = call.form()
+    rank = image_rank(call, form)
+    sides = rank - 1
+    kernel, strides = call.get_ints("kernel_shape", sides, ()), call.get_ints("strides", sides)
+    if any(size != 1 for size in call.get_ints("dilations", sides)):
+        call.refuse("it is dilated", "use AvgPool2d")
+    pads = read_pads(call, form.dims[-sides:], kernel, strides, (1,) * sides)
+    counts = bool(call.get_int("count_include_pad", 0))
+    return _averaged(call, form, rank, _plane(kernel), _plane(strides), pads, bool(call.get_int("ceil_mode", 0)), counts)
+
+
+def _averaged(
+    call: Call,
+    form: Form,
+    rank: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pads: Sequence[int],
+    ceil: bool = False,
+    counts_padding: bool = True,
+) -> Form:
+    """A mean over a window is a sum with equal weights, divided by its size.
+
+    Windows at the edge may be smaller, because padding does not count or because they reach beyond it (``ceil_mode``): then a
+    factor for each place divides.
+    """
+    image = unwound(form, rank).features
+    _check_kernel(call, kernel, stride)
+    size = windows(image[1:], kernel, stride, pads, (1, 1), ceil)
+    elements = [_elements(image, size, kernel, stride, pads, axis, counts_padding) for axis in range(2)]
+    low, high = list(pads[:2]), list(pads[2:])
+    if ceil:
+        ends = [(size[axis] - 1) * stride[axis] + kernel[axis] for axis in range(2)]
+        high = [max(high[axis], ends[axis] - image[1 + axis] - low[axis]) for axis in range(2)]
+    call.budget.take(image[0] * prod(kernel))
+    ones = Conv(np.ones((image[0], 1, *kernel)), stride, (low[0], low[1], high[0], high[1]), groups=image[0])
+    sums = mapped_to(form, ones, rank, call.budget)
+    if all((each == each[0]).all() for each in elements):
+        return divided(sums, int(elements[0][0] * elements[1][0]))
+    call.budget.take(prod(size))
+    return mapped(sums, Scale(1 / np.multiply.outer(*elements)[None]), call.budget)
+
+
+def _elements(
+    image: Shape,
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    pads: Sequence[int],
+    axis: int,
+    counts_padding: bool,
+) -> Array:
+    """How many elements count along one axis, window by window; at least one, since a window of padding alone gives 0."""
+    first = np.arange(size[axis]) * stride[axis] - pads[axis]
+    low, high = (-pads[axis], image[1 + axis] + pads[axis + 2]) if counts_padding else (0, image[1 + axis])
+    return np.maximum(np.minimum(first + kernel[axis], high) - np.maximum(first, low), 1)
+
+
+def _global_average_pool(call: Call) -> Value:
+    form = call.form()
+    rank = image_rank(call, form)
+    size = _plane(form.dims[2:])
+    return _averaged(call, form, rank, size, size, (0, 0, 0, 0))
+
+
+def _reduce_mean(call: Call) -> Value:
+    """The mean over the whole image, as AdaptiveAvgPool2d(1) is exported."""
+    form = call.form()
+    rank, kept = _over_image(call, form, "averages")
+    size = _plane(form.dims[len(form.dims) - rank + 1 :])
+    mean = _averaged(call, form, rank, size, size, (0, 0, 0, 0))
+    return mean if kept else _without_plane(mean, rank)
+
+
+def _reduce_sum(call: Call) -> Value:
+    form = call.form()
+    rank, kept = _over_image(call, form, "adds")
+    image = unwound(form, rank).features
+    ones = Conv(np.ones((image[0], 1, *image[1:])), groups=image[0])
+    sums = mapped_to(form, ones, rank, call.budget)
+    return sums if kept else _without_plane(sums, rank)
+
+
+def _over_image(call: Call, form: Form, does: str) -> tuple[int, bool]:
+    """The rank of the image that is reduced to one place, and whether the axes stay."""
+    axes = set(call.axes(1, len(form.dims)) or ())
+    last = len(form.dims)
+    for rank in (3, 2):
+        if axes == set(range(last - rank + 1, last)) and last >= rank:
+            return rank, bool(call.get_int("keepdims", 1))
+    call.refuse(
+        f"it {does} over other axes of [{listed(form.dims)}] than height and width", "put it behind the last spiking layer"
+    )
+
+
+def _without_plane(form: Form, rank: int) -> Form:
+    from ..form import arranged
+
+    return arranged(form, form.dims[: len(form.dims) - rank + 1])
+
+
+def _max_pool(call: Call) -> Value:
+    form = call.form()
+    rank = image_rank(call, form)
+    sides = rank - 1
+    kernel, strides = call.get_ints("kernel_shape", sides, ()), call.get_ints("strides", sides)
+    dilations = call.get_ints("dilations", sides)
+    pads = read_pads(call, form.dims[-sides:], kernel, strides, dilations)
+    ceil = bool(call.get_int("ceil_mode", 0))
+    return _largest(call, form, rank, _plane(kernel), _plane(strides), pads, _plane(dilations), ceil)
+
+
+def _global_max_pool(call: Call) -> Value:
+    form = call.form()
+    size = _plane(form.dims[2:])
+    return _largest(call, form, image_rank(call, form), size, size, (0, 0, 0, 0))
+
+
+def _reduce_max(call: Call) -> Value:
+    """The largest of the whole image, as AdaptiveMaxPool2d(1) is exported."""
+    form = call.form()
+    rank, kept = _over_image(call, form, "takes the largest")
+    size = _plane(form.dims[len(form.dims) - rank + 1 :])
+    largest = _largest(call, form, rank, size, size, (0, 0, 0, 0))
+    return largest if kept else _without_plane(largest, rank)
+
+
+def _largest(
+    call: Call,
+    form: Form,
+    rank: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pads: Sequence[int],
+    dilation: tuple[int, int] = (1, 1),
+    ceil: bool = False,
+) -> Form:
+    """The largest of some spikes is a spike if any of them is: an OR. Places beyond the edge never win, and never fire here."""
+    if call.gates is None:
+        call.refuse("it pools inside a loop", "pool outside of the recurrent container")
+    image = unwound(form, rank).features
+    _check_kernel(call, kernel, stride)
+    size = windows(image[1:], kernel, stride, pads, dilation, ceil)
+    low, high = list(pads[:2]), list(pads[2:])
+    if ceil:
+        # The last window may reach beyond the padding; what it finds there never wins.
+        ends = [(size[i] - 1) * stride[i] + dilation[i] * (kernel[i] - 1) + 1 for i in range(2)]
+        high = [max(high[i], ends[i] - image[1 + i] - low[i]) for i in range(2)]
+    call.budget.take(image[0] * prod(kernel))
+    window = Conv(np.full((image[0], 1, *kernel), 2), stride, (low[0], low[1], high[0], high[1]), dilation, image[0])
+    pooled: Form = call.gates.largest(call, form, window, rank)
+    return pooled
+
+
+def _check_kernel(call: Call, kernel: Sequence[int], stride: Sequence[int]) -> None:
+    if min(*kernel, *stride) < 1:
+        call.refuse("a kernel or stride is below 1", "use at least 1")
+
+
+def _plane(values: Sequence[int]) -> tuple[int, int]:
+    return (values[0], values[1]) if len(values) == 2 else (1, values[0])
+
+
+POOLING: Mapping[str, Operator] = {
+    "AveragePool": Operator(None, _average_pool),
+    "GlobalAveragePool": Operator(None, _global_average_pool),
+    "GlobalMaxPool": Operator(None, _global_max_pool),
+    "MaxPool": Operator(None, _max_pool),
+    "ReduceMax": Operator(reduced(np.max), _reduce_max),
+    "ReduceMean": Operator(reduced(np.mean), _reduce_mean),
+    "ReduceSum": Operator(reduced(np.sum), _reduce_sum),
+}
+"""A new operator is a line here."""

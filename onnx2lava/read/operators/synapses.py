@@ -1,0 +1,195 @@
+"""Operators that make sums of spikes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ...network import Array, Conv, ConvTranspose, Dense, Pads
+from ..call import Call, Operator, Value
+from ..form import Form, mapped_to, scaled, shifted
+
+__all__ = ["SYNAPSES", "image_rank", "read_pads"]
+
+
+def image_rank(call: Call, form: Form) -> int:
+    """2 for one-dimensional images ``(C, L)`` of folded time and batch, 3 for ``(C, H, W)``."""
+    rank = len(form.dims) - 1
+    if rank not in (2, 3):
+        call.refuse(
+            f"it reads {len(form.dims)} axes, not images with time folded into the batch",
+            "use a layer of one or two dimensions, such as layer.Conv2d",
+        )
+    return rank
+
+
+def _conv(call: Call) -> Value:
+    form, weight = call.form(), call.constant(1)
+    rank = image_rank(call, form)
+    _check_rank(call, weight, rank)
+    strides, dilations, pads = _window(call, form, weight.shape[2:])
+    step = Conv(_as_image(weight), strides, pads, dilations, call.get_int("group", 1))
+    return _with_bias(call, mapped_to(form, step, rank, call.budget), len(weight), rank)
+
+
+def _conv_transpose(call: Call) -> Value:
+    form, weight = call.form(), call.constant(1)
+    rank = image_rank(call, form)
+    _check_rank(call, weight, rank)
+    sides = rank - 1
+    groups = call.get_int("group", 1)
+    strides, dilations = call.get_ints("strides", sides), call.get_ints("dilations", sides)
+    more = call.get_ints("output_padding", sides, [0] * sides)
+    pads = list(call.get_ints("pads", 2 * sides, [0] * 2 * sides))
+    if call.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or "output_shape" in call.node.attributes:
+        call.refuse("it leaves its padding to the runtime", "write its pads out")
+    pads = [pad - (more[axis - sides] if axis >= sides else 0) for axis, pad in enumerate(pads)]
+    step = ConvTranspose(_as_image(weight), _two(strides), _four(pads), _two(dilations), groups)
+    return _with_bias(call, mapped_to(form, step, rank, call.budget), weight.shape[1] * groups, rank)
+
+
+def _resize(call: Call) -> Value:
+    """Nearest upsampling by whole factors: a transposed convolution that repeats each spike."""
+    form = call.form()
+    rank = image_rank(call, form)
+    sides = rank - 1
+    if call.node.op_type == "Upsample":
+        factors = call.constant(1) if call.has(1) else None
+    elif call.has(3):
+        sizes = call.whole_numbers(3)
+        factors = np.array(sizes) / np.array(form.dims) if len(sizes) == len(form.dims) else None
+    else:
+        factors = call.constant(2) if call.has(2) else None
+    mode = call.get_string("mode", "nearest")
+    if factors is None or factors.shape != (len(form.dims),):
+        call.refuse("it does not say how much larger each axis becomes", "use nn.Upsample with a whole scale_factor")
+    whole = np.rint(factors)
+    if mode != "nearest" or (np.abs(whole - factors) > 1e-6).any() or (whole[:2] != 1).any() or whole.min() < 1:
+        call.refuse(
+            "it interpolates, or by something else than whole factors along height and width",
+            "use nn.Upsample(mode='nearest') with a whole scale_factor",
+        )
+    plane = _two([int(factor) for factor in whole[2:]], sides)
+    channels = form.dims[1]
+    step = ConvTranspose(np.ones((channels, 1, *plane)), plane, groups=channels)
+    return mapped_to(form, step, rank, call.budget)
+
+
+def _with_bias(call: Call, form: Form, channels: int, rank: int) -> Form:
+    if not call.has(2):
+        return form
+    return shifted(form, _bias(call, 2, channels).reshape(-1, *[1] * (rank - 1)))
+
+
+def _bias(call: Call, index: int, channels: int) -> Array:
+    bias = call.constant(index)
+    if bias.size not in (1, channels) or bias.size != max((1, *bias.shape)):
+        call.refuse(f"its bias has {bias.size} values for {channels} channels", "give it one value for each channel")
+    return np.broadcast_to(bias.reshape(-1), (channels,)).astype(np.float64)
+
+
+def _check_rank(call: Call, weight: Array, rank: int) -> None:
+    if weight.ndim != rank + 1:
+        call.refuse(
+            f"its weight has {weight.ndim} axes for images of {rank}", "fold time into the batch before it, as layer.Conv2d does"
+        )
+
+
+def _as_image(weight: Array) -> Array:
+    return weight if weight.ndim == 4 else weight[:, :, None]
+
+
+def _window(call: Call, form: Form, kernel: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int], Pads]:
+    """Strides, dilations and pads of a window over the last axes."""
+    sides = len(kernel)
+    strides, dilations = call.get_ints("strides", sides), call.get_ints("dilations", sides)
+    pads = read_pads(call, form.dims[len(form.dims) - sides :], kernel, strides, dilations)
+    return _two(strides), _two(dilations), pads
+
+
+def read_pads(call: Call, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Pads:
+    """The zeros around an image of ``size``, as the attributes ``pads`` or ``auto_pad`` say."""
+    sides = len(size)
+    mode = call.get_string("auto_pad", "NOTSET")
+    if mode == "VALID":
+        return (0, 0, 0, 0)
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        totals = [
+            max((-(-length // max(step, 1)) - 1) * step + dilate * (k - 1) + 1 - length, 0)
+            for length, k, step, dilate in zip(size, kernel, strides, dilations, strict=True)
+        ]
+        upper, lower = [-(-total // 2) for total in totals], [total // 2 for total in totals]
+        return _four([*lower, *upper] if mode == "SAME_UPPER" else [*upper, *lower])
+    pads = call.get_ints("pads", 2 * sides, [0] * 2 * sides)
+    if min(pads) < 0:
+        call.refuse(f"its padding is {list(pads)}, below 0", "crop with a Slice instead")
+    return _four(pads)
+
+
+def _two(values: Sequence[int], sides: int = 0) -> tuple[int, int]:
+    """Along height and width; a one-dimensional image has a height of 1."""
+    return (values[0], values[1]) if len(values) == 2 else (1, values[0])
+
+
+def _four(pads: Sequence[int]) -> Pads:
+    return (pads[0], pads[1], pads[2], pads[3]) if len(pads) == 4 else (0, pads[0], 0, pads[1])
+
+
+def _gemm(call: Call) -> Value:
+    form, weight = call.form(), call.constant(1)
+    if len(form.dims) != 2 or weight.ndim != 2 or call.get_int("transA", 0):
+        call.refuse("it does not multiply folded spikes [T * N, F] by a matrix", "use layer.Linear")
+    weight = weight if call.get_int("transB", 0) else weight.T
+    alpha, beta = call.get_float("alpha", 1.0), call.get_float("beta", 1.0)
+    sums = _linear(call, form, weight if alpha == 1 else weight * alpha)
+    return shifted(sums, _bias(call, 2, len(weight)) * beta) if call.has(2) else sums
+
+
+def _matmul(call: Call) -> Value:
+    if not isinstance(call.inputs[0], Form):
+        call.refuse("it multiplies a constant by spikes", "use layer.Linear, which multiplies spikes by a constant")
+    form, weight = call.form(), call.constant(1)
+    if weight.ndim != 2:
+        call.refuse("its second input is not a matrix", "use layer.Linear")
+    return _linear(call, form, weight.T)
+
+
+def _linear(call: Call, form: Form, weight: Array) -> Form:
+    if weight.size == 0 or weight.shape[1] != form.dims[-1]:
+        call.refuse(f"its matrix {weight.shape} cannot read {form.dims[-1]} spikes", "use a matrix of that many columns")
+    return mapped_to(form, Dense(weight), 1, call.budget)
+
+
+def _multiplied(call: Call, inputs: list[Array]) -> Array:
+    one, other = inputs
+    if one.ndim != 2 or other.ndim != 2:
+        raise ValueError("it multiplies something else than two matrices")
+    call.budget.take(one.shape[0] * other.shape[1])
+    call.budget.work(one.size * other.shape[1])
+    return np.asarray(one @ other)
+
+
+def _batch_norm(call: Call) -> Value:
+    form = call.form()
+    if call.get_int("training_mode", 0):
+        call.refuse("it normalises each batch by itself", "export the network in evaluation mode (net.eval())")
+    scale, shift, mean, variance = (call.constant(index).astype(np.float64) for index in range(1, 5))
+    channels = form.dims[1] if len(form.dims) > 1 else 0
+    if any(values.shape != (channels,) for values in (scale, shift, mean, variance)):
+        call.refuse(f"its statistics are not one number for each of {channels} channels", "fold time into the batch")
+    with np.errstate(all="ignore"):  # what ends up not finite is refused as a weight
+        factor = scale / np.sqrt(variance + call.get_float("epsilon", 1e-5))
+        shift = shift - mean * factor
+    column = (-1, *[1] * (len(form.dims) - 2))
+    return shifted(scaled(form, factor.reshape(column)), shift.reshape(column))
+
+
+SYNAPSES: Mapping[str, Operator] = {
+    "BatchNormalization": Operator(None, _batch_norm),
+    "Conv": Operator(None, _conv),
+    "ConvTranspose": Operator(None, _conv_transpose),
+    "Gemm": Operator(None, _gemm),
+    "MatMul": Operator(_multiplied, _matmul),
+    "Resize": Operator(None, _resize),
+    "Upsample": Operator(None, _resize),
+}
+"""A new operator is a line here."""
