@@ -1,6 +1,6 @@
 """What a network is: populations of neurons (``neurons.py``), edges between them (``network.py``), and maps (``maps.py``)."""
 
-from .maps import Array, Conv, ConvTranspose, Dense, Map, Pads, Shape
+from .maps import Array, Conv, ConvTranspose, Dense, Map, Pads, Shape, windows
 from .network import INPUT, OUTPUT, Edge, Input, Network, Population, is_loihi, require_loihi
 from .neurons import CubaNeuron, FloatNeuron, Neuron
 
@@ -23,4 +23,5 @@ __all__ = [
     "Shape",
     "is_loihi",
     "require_loihi",
+    "windows",
 ]

@@ -16,7 +16,27 @@ from .operators import OPERATORS
 __all__ = ["STANDARD_DOMAINS", "evaluated"]
 
 STANDARD_DOMAINS = ("", "ai.onnx")
-_CASE_BY_CASE = "Add Cast Concat Div Dropout Expand Flatten Gather Identity Mul Neg Reshape Slice Squeeze Sub Sum Transpose Unsqueeze Where".split()
+_CASE_BY_CASE = [
+    "Add",
+    "Cast",
+    "Concat",
+    "Div",
+    "Dropout",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Mul",
+    "Neg",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+]
 """Operators that leave each element where it is, or move it with its axes, so that what spikes decide about stays with its neuron."""
 
 

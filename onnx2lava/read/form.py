@@ -9,6 +9,7 @@ import numpy as np
 from ..network import Array, Conv, Shape
 from .axes import BATCH, FEATURE, TIME, Atom, Axes, dims_of, feature_axes, features_last, joined, listed, reshaped
 from .budget import Budget
+from .compose import simplified
 from .steps import Scale, Select, Step, View, applied, output_shape
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "lead_axes",
     "mapped",
     "mapped_to",
+    "multiplied",
     "scaled",
     "selected",
     "shifted",
@@ -257,12 +259,22 @@ def aligned(form: Form, values: Array) -> Array:
 
 def scaled(form: Form, factor: Array) -> Form:
     """Multiplied by what the graph broadcasts to it."""
-    own = aligned(form, factor)
-    if (own == 1).all():
+    return _times(form, aligned(form, factor))
+
+
+def _times(form: Form, factor: Array) -> Form:
+    if (factor == 1).all():
         return form
-    if (own == 0).all():
+    if (factor == 0).all():
         return replace(form, terms=(), constant=np.zeros_like(form.constant))
-    return mapped(form, Scale(own))
+    return mapped(form, Scale(factor))
+
+
+def multiplied(form: Form, constant: Form) -> Form:
+    """Multiplied by a form without terms."""
+    if form.dims != constant.dims or form.features != constant.features or not _same_order(form.axes, constant.axes):
+        raise FormError("it multiplies values of different shapes", "multiply values of one shape")
+    return _times(form, constant.constant)
 
 
 def shifted(form: Form, values: Array) -> Form:
@@ -451,11 +463,13 @@ def are_spikes(form: Form, budget: Budget) -> bool:
     budget.take(2 * prod(form.features))
     reached = np.zeros(form.features)
     for term in form.terms:
-        ones = np.ones((1, *term.shape))
-        for step in term.steps:
+        steps, shape = simplified(term.steps, term.shape, budget)
+        ones = np.ones((1, *shape))
+        for step in steps:
             if not _moves_only(step):
                 return False
             ones = applied(step, ones, budget)
+        ones = ones.reshape(1, *form.features)
         if not np.isin(ones, (0.0, 1.0)).all():
             return False
         reached += ones[0]

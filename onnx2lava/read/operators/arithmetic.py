@@ -7,7 +7,7 @@ import numpy as np
 
 from ...network import Array
 from ..call import Call, Cases, Filled, Operator, Value
-from ..form import Form, added, constant_form, scaled, shifted
+from ..form import Form, added, constant_form, multiplied, scaled, shifted
 from .constants import elementwise
 
 __all__ = ["ARITHMETIC"]
@@ -52,6 +52,8 @@ def _plain(value: Value) -> Value | float:
 def _multiply(call: Call) -> Value:
     one, other = (_plain(value) for value in _two(call))
     if isinstance(one, Form) and isinstance(other, Form):
+        if not one.terms or not other.terms:
+            return multiplied(one, other) if one.terms else multiplied(other, one)
         if call.gates is None:
             call.refuse("it multiplies what its neurons give", "use a container of linear layers and one neuron with hard reset")
         product: Value = call.gates.product(call, one, other)
