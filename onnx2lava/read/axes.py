@@ -1,10 +1,9 @@
 """Where time, batch and features lie in an array: each axis as a product of atoms, outermost first.
 
 Exporters fold and unfold axes at will, and permute them. An axis is therefore a tuple of *atoms*: time, batch, or a part of the
-features of one sample at one time step, with its stride in the natural, row-major order of those features. T and N are replaced by
-two large primes where a file leaves them open, so that a target shape, however it was computed, shows by its numbers what it does.
-Atoms of size 1 say nothing and are left out.
-"""
+features of one sample at one time step, with its stride in the natural, row-major order of those features. T and N are replaced
+by two large primes where a file leaves them open, so that a target shape, however it was computed, shows by its numbers what it
+does. Atoms of size 1 say nothing and are left out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

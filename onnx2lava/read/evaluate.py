@@ -37,7 +37,8 @@ _CASE_BY_CASE = [
     "Unsqueeze",
     "Where",
 ]
-"""Operators that leave each element where it is, or move it with its axes, so that what spikes decide about stays with its neuron."""
+"""Operators that leave each element where it is, or move it with its axes, so that what spikes decide about stays with its
+neuron."""
 
 
 def evaluated(node: ir.Node, inputs: Sequence[Value | None], budget: Budget, gates: Any = None) -> tuple[Value, ...]:

@@ -1,4 +1,5 @@
-"""What a value on the way is: linear maps of spikes, and a constant. Adding, joining and cutting values are operations on these."""
+"""What a value on the way is: linear maps of spikes, and a constant. Adding, joining and cutting values are operations on
+these."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -395,9 +396,9 @@ def _selected_inside(form: Form, at: int, rank: int, index: Array, budget: Budge
         pads[image + 2] = int(len(index) - 1 - inside[-1]) - int(size - 1 - index[inside[-1]])
         step = Conv(np.ones((form.features[0], 1, 1, 1)), pads=(pads[0], pads[1], pads[2], pads[3]), groups=form.features[0])
         # Zeros may only lie where the input does not reach: a crop and zeros on one side are two steps.
-        if inside[0] == 0 or index[inside[0]] == 0:
-            if inside[-1] == len(index) - 1 or index[inside[-1]] == size - 1:
-                return mapped(form, step, budget)
+        low = inside[0] == 0 or index[inside[0]] == 0
+        if low and (inside[-1] == len(index) - 1 or index[inside[-1]] == size - 1):
+            return mapped(form, step, budget)
     shape = list(form.features)
     budget.take(prod(shape))
     places = np.arange(prod(shape)).reshape(shape)

@@ -141,8 +141,8 @@ class Reader:
         if len(shape) < 3 - static or len(known) != len(rest) or not 1 <= len(rest) <= 3:
             one_of = f"The model has {count} inputs, of which" if count > 1 else "The input"
             raise ConversionError(
-                f"{one_of} {value.name!r} has the shape {value.shape}, but must be [T, N, C, H, W], [T, N, C, L] or [T, N, F] with "
-                "fixed features: export it with an example of such a shape, and without states."
+                f"{one_of} {value.name!r} has the shape {value.shape}, but must be [T, N, C, H, W], [T, N, C, L] or [T, N, F] "
+                "with fixed features: export it with an example of such a shape, and without states."
             )
         steps, samples = (
             shape[axis] if axis is not None and isinstance(shape[axis], int) and shape[axis] else open_

@@ -78,8 +78,8 @@ def _extracted(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value])
         return ir.convenience.extract(model.graph, inputs, outputs)
     except ValueError as error:
         raise ConversionError(
-            f"The part up to {outputs[0].name!r} cannot be cut out ({' '.join(str(error).split())}): let what stays on the host read "
-            "the network's input, or its last spikes, alone."
+            f"The part up to {outputs[0].name!r} cannot be cut out ({' '.join(str(error).split())}): let what stays on the host "
+            "read the network's input, or its last spikes, alone."
         ) from error
 
 

@@ -1,8 +1,9 @@
 """Loops over time, understood by what one step of them computes.
 
-SpikingJelly's recurrent containers, and neurons that are no operator of ours, are exported as functions that were traced from their own
-single step, in whatever operators torch chose. So the step is not compared with a pattern: it is computed with the operators of any
-other value, its input and states being sources of their own. A population comes out where, and only where, that has the form of one::
+SpikingJelly's recurrent containers, and neurons that are no operator of ours, are exported as functions that were traced from
+their own single step, in whatever operators torch chose. So the step is not compared with a pattern: it is computed with the
+operators of any other value, its input and states being sources of their own. A population comes out where, and only where, that
+has the form of one::
 
     h = A @ x + B @ s[t-1] + k * v + c
     s[t] = h >= threshold;    v = v_reset where s[t], else h

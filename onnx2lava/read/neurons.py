@@ -90,8 +90,8 @@ def _attributes(call: Call, definitions: Sequence[Attribute]) -> dict[str, Any]:
 
 
 NEURONS: Mapping[str, Callable[[Call], CubaNeuron | SpikingNeuron]] = {"CubaLIF": _cuba, "IF": _integrate_and_fire, "LIF": _leaky}
-"""A new neuron is a line here; its equations belong to ``custom_ops/operators``. With ``Recurrent`` before its name, a neuron's second
-input is the weight through which its spikes come back."""
+"""A new neuron is a line here; its equations belong to ``custom_ops/operators``. With ``Recurrent`` before its name, a neuron's
+second input is the weight through which its spikes come back."""
 
 PARTS: Mapping[str, Callable[[Call], CubaNeuron | SpikingNeuron | RealCubaNeuron]] = {**NEURONS, "CubaLIFNode": _real_cuba}
 """Neurons that a graph may be alone; what reads real numbers is no layer of a network on Loihi."""

@@ -27,10 +27,11 @@ MESSAGE_BITS = 8
 def load(model: Source, *, input: InputKind = "spikes", output: str | None = None) -> Network[Neuron]:
     """Read a spiking network, as ``sj2onnx.export`` and ``to_onnx`` write it, or an equivalent one from any exporter.
 
-    Between two neurons, everything that is affine may stand: Conv, ConvTranspose, Gemm, MatMul, biases, BatchNormalization, average
-    pooling, nearest upsampling, sums, joined and split channels, padding, delays; weights may come through any operators that can
-    be computed from constants alone; time and batch may be folded and permuted. MaxPool and products of spikes become neurons. What
-    follows the last spikes (a vote, a mean over time, a last linear layer without neurons) becomes the network's ``readout``.
+    Between two neurons, everything that is affine may stand: Conv, ConvTranspose, Gemm, MatMul, biases, BatchNormalization,
+    average pooling, nearest upsampling, sums, joined and split channels, padding, delays; weights may come through any operators
+    that can be computed from constants alone; time and batch may be folded and permuted. MaxPool and products of spikes become
+    neurons. What follows the last spikes (a vote, a mean over time, a last linear layer without neurons) becomes the network's
+    ``readout``.
 
     Args:
         model: a path, the serialised bytes, or the model itself.

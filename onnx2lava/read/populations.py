@@ -94,9 +94,9 @@ class Populations:
 def float_neuron(call: Call, neuron: SpikingNeuron, form: Form) -> tuple[FloatNeuron, Form]:
     """The neuron counted from its reset, and the sums that it then reads.
 
-    SpikingJelly's neurons start from ``v_reset``, return to it after a spike and leak towards it: counted from there, the threshold
-    is ``v_threshold - v_reset``. A leak that takes a share of the input as well, ``v + (x - (v - v_reset)) / tau``, is one with sums
-    that are ``1 / tau`` of what they were.
+    SpikingJelly's neurons start from ``v_reset``, return to it after a spike and leak towards it: counted from there, the
+    threshold is ``v_threshold - v_reset``. A leak that takes a share of the input as well, ``v + (x - (v - v_reset)) / tau``, is
+    one with sums that are ``1 / tau`` of what they were.
 
     Raises:
         ConversionError: its reset is soft, or it fires without input.
