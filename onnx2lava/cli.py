@@ -143,7 +143,7 @@ def verify_command(
         str | None, typer.Option(metavar="A:B", help="Run the samples A to B - 1 alone; `onnx2lava merge` adds up such parts.")
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(metavar="N", help="Samples that run together; by default what 64 MiB hold.")
+        int | None, typer.Option(metavar="N", help="Samples that run together; by default what 32 MiB hold.")
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="N", help="Processes that share the samples.")] = 1,
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask cluster that shares them instead.")] = None,

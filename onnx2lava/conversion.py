@@ -13,7 +13,7 @@ from .targets.base import require
 from .targets.limits import loihi
 from .targets.numpy import simulate
 from .targets.onnx import to_onnx
-from .targets.onnx.order import loops
+from .targets.onnx.loops import loops
 
 __all__ = ["quantize"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LavaRunError
+from ..lava_machine import forking
 from ..network import Array
 from .signals import deferred_signals
 
@@ -45,7 +46,7 @@ def simulate(
         KeyboardInterrupt: Ctrl-C came, and every process of Lava is gone.
         SystemExit: SIGTERM came, and every process of Lava is gone.
     """
-    with deferred_signals() as check, tempfile.TemporaryDirectory() as folder:
+    with deferred_signals() as check, forking(), tempfile.TemporaryDirectory() as folder:
         try:
             records, files = _attach(inputs, outputs, steps, Path(folder))
         except OSError as error:

@@ -47,7 +47,7 @@ _TITLES = {
     FLOAT_NATIVE: "float network, native operators",
 }
 _NUMPY_LIMIT = 2e9  # synaptic operations beyond which the NumPy reference runs only when it is asked for: about a minute
-_CHUNK_BYTES = 2**26
+_CHUNK_BYTES = 2**25
 """What the spikes and sums of the samples that run together may take."""
 _WINDOW_BYTES = 2**23
 """What the spikes that are kept for the page may take in each runtime."""
@@ -89,7 +89,7 @@ def verify(
         output: which of a file's outputs is the network's; by default the first.
         samples: the first sample to run, and one past the last; None for all that follow. The others are left to other calls,
             whose results :func:`~onnx2lava.verification.merged` adds up.
-        batch: how many samples run together; by default as many as 64 MiB of spikes allow.
+        batch: how many samples run together; by default as many as 32 MiB of spikes allow.
         executor: where to run them; its workers need this package. By default here, one after the other.
         progress: called as runtimes go on.
 

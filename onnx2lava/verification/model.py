@@ -20,7 +20,7 @@ from custom_ops.trace import file_kind
 from ..errors import ConversionError
 from ..network import Array, Network, Neuron
 from ..targets.onnx import to_onnx
-from ..targets.onnx.order import loops
+from ..targets.onnx.loops import loops
 
 if TYPE_CHECKING:
     from ..read.onnx_file import InputKind

@@ -87,8 +87,10 @@ def _elsewhere(
                 except BridgeError:
                     raise
                 except Exception as error:
-                    if attempt == _ATTEMPTS or not _died(error):
+                    if not _died(error):
                         raise
+                    if attempt == _ATTEMPTS:
+                        raise _given_up() from error
                     waiting[_again(executor, check, work, chunk, error)] = (chunk, attempt + 1)
                     continue
                 found = list(_neighbours_joined([*found, part]))
@@ -122,11 +124,15 @@ def _died(error: BaseException) -> bool:
 def _again(executor: Executor, check: Check, work: Any, chunk: Chunk, error: BaseException) -> Future[Verification]:
     try:
         return executor.submit(check, work, chunk)
-    except BrokenExecutor:
-        raise LavaRunError(
-            "A worker process ended in the middle of its samples, and the executor starts no new one: check the memory of the "
-            "machine, or use fewer workers."
-        ) from error
+    except BrokenExecutor:  # an executor that starts no new workers
+        raise _given_up() from error
+
+
+def _given_up() -> LavaRunError:
+    return LavaRunError(
+        "A worker process ended in the middle of its samples, again and again: check the memory of the machine, use fewer workers, "
+        "or fewer samples at once (batch)."
+    )
 
 
 @contextlib.contextmanager
