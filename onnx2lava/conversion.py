@@ -12,8 +12,7 @@ from .quantization import quantizing
 from .targets.base import require
 from .targets.limits import loihi
 from .targets.numpy import simulate
-from .targets.onnx import to_onnx
-from .targets.onnx.loops import loops
+from .targets.onnx import ORT, to_onnx
 
 __all__ = ["quantize"]
 
@@ -52,7 +51,7 @@ def quantize(
 
 def _run(network: Network[Any], x: Mapping[str, Array]) -> dict[str, Array]:
     """On onnxruntime, of real numbers or of integers; on NumPy where ONNX has no file for its loops."""
-    if any(loops(network)):
+    if ORT.check(network):
         return simulate(network, x)
     session = custom_ops.session(to_onnx(network, outputs="all"))
     names = [output.name for output in session.get_outputs()]

@@ -6,6 +6,7 @@ reads, :func:`decode` what the network as a whole says.
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,52 @@ import custom_ops
 from .errors import ConversionError
 from .network import Array, Input, Network, Shape
 
-__all__ = ["check_input", "classes", "decode", "encode", "features", "fitting", "host_parts"]
+__all__ = ["Layout", "check_input", "classes", "decode", "encode", "fitting", "host_parts", "layout"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an ONNX value arranges what is called ``[T, N, *]`` here.
+
+    Args:
+        time: its axis of time steps; None where the network repeats one image over time.
+        batch: its axis of samples.
+        features: its other axes.
+    """
+
+    time: int | None
+    batch: int
+    features: Shape
+
+    def arranged(self, x: Array) -> Array:
+        """``x``, ``[T, N, *]`` in float32, as the value has it.
+
+        Raises:
+            ConversionError: one image is wanted, but ``x`` changes over time.
+        """
+        x = np.asarray(x, np.float32).reshape(*x.shape[:2], *self.features)
+        if self.time is not None:
+            return np.moveaxis(x, (0, 1), (self.time, self.batch))
+        if (x != x[:1]).any():
+            raise ConversionError("The network repeats one image over time, but the input changes: give one image, [N, *].")
+        return np.moveaxis(x[0], 0, self.batch)
+
+
+def layout(value: onnx.ValueInfoProto, *, images: bool) -> Layout:
+    """How a graph's input is arranged, by the names ``T`` and ``N`` of its axes; without them time comes first.
+
+    Args:
+        value: the input.
+        images: whether it holds images, which a network may repeat over time.
+    """
+    dims = value.type.tensor_type.shape.dim
+    names = [dim.dim_param for dim in dims]
+    time = names.index("T") if "T" in names else None
+    batch = names.index("N") if "N" in names else None
+    if not (images and time is None and batch == 0) and (time is None or batch is None):
+        time, batch = 0, 1
+    assert batch is not None
+    return Layout(time, batch, tuple(dim.dim_value for axis, dim in enumerate(dims) if axis not in (time, batch)))
 
 
 def fitting(network: Network[Any], x: Array | Mapping[str, Array]) -> dict[str, Array]:
@@ -25,28 +71,42 @@ def fitting(network: Network[Any], x: Array | Mapping[str, Array]) -> dict[str, 
 
     Args:
         network: with or without an encoder.
-        x: by name, or the array alone where there is one input.
+        x: by name, or the array alone where there is one input; ``[N, *]`` where the encoder repeats one image over time.
 
     Raises:
         ConversionError: an input is missing, or has another shape.
     """
-    shapes = _reads(network)
+    reads = _reads(network)
     if not isinstance(x, Mapping):
-        if len(shapes) > 1:
-            raise ConversionError(f"The network has the inputs {', '.join(shapes)}: give an array for each, by name.")
-        x = dict.fromkeys(shapes, x)
-    if x.keys() != shapes.keys():
-        raise ConversionError(f"The input is given for {_listed(x)}, but the network reads {_listed(shapes)}.")
-    arrays = {name: _array(x[name]) for name in shapes}
+        if len(reads) > 1:
+            raise ConversionError(f"The network has the inputs {', '.join(reads)}: give an array for each, by name.")
+        x = dict.fromkeys(reads, x)
+    if x.keys() != reads.keys():
+        raise ConversionError(f"The input is given for {_listed(x)}, but the network reads {_listed(reads)}.")
+    arrays = {name: _fitted(_array(x[name]), each, name if len(reads) > 1 else "") for name, each in reads.items()}
     first = next(iter(arrays.values())).shape[:2]
     for name, values in arrays.items():
-        which = "The input" if len(shapes) == 1 else f"The input {name!r}"
-        if values.ndim < 2 or values.shape[2:] != shapes[name]:
-            listed = ", ".join(map(str, shapes[name]))
-            raise ConversionError(f"{which} has the shape {list(values.shape)}, but the network reads [T, N, {listed}].")
         if values.shape[:2] != first:
-            raise ConversionError(f"{which} has {list(values.shape[:2])} time steps and samples, but another has {list(first)}.")
+            raise ConversionError(
+                f"The input {name!r} has {list(values.shape[:2])} time steps and samples, but another has {list(first)}."
+            )
     return arrays
+
+
+def _fitted(values: Array, read: Layout, name: str) -> Array:
+    if read.time is None and values.ndim == 1 + len(read.features):
+        values = values[None]
+    # A file may have (C, L) where the network has (C, 1, L).
+    if values.ndim < 2 or _without_ones(values.shape[2:]) != _without_ones(read.features):
+        which = f"The input {name!r}" if name else "The input"
+        lead = "N" if read.time is None else "T, N"
+        listed = "".join(f", {size}" for size in read.features)
+        raise ConversionError(f"{which} has the shape {list(values.shape)}, but the network reads [{lead}{listed}].")
+    return values
+
+
+def _without_ones(shape: Shape) -> Shape:
+    return tuple(size for size in shape if size != 1)
 
 
 def check_input(network: Network[Any], x: Array | Mapping[str, Array]) -> tuple[int, int]:
@@ -80,14 +140,17 @@ def encode(network: Network[Any], x: Array | Mapping[str, Array]) -> dict[str, A
         ConversionError: ``x`` does not fit the network.
     """
     check_input(network, x)
-    arrays = {name: np.asarray(values, np.float32) for name, values in fitting(network, x).items()}
+    arrays = fitting(network, x)
     if network.encoder is None:
-        return arrays
-    found = custom_ops.session(network.encoder).run(None, arrays)
+        shapes = {name: given.shape for name, given in network.inputs.items()}
+        return {name: np.asarray(each, np.float32).reshape(*each.shape[:2], *shapes[name]) for name, each in arrays.items()}
+    reads = _reads(network)
+    found = custom_ops.session(network.encoder).run(None, {name: reads[name].arranged(each) for name, each in arrays.items()})
     names = [output.name for output in network.encoder.graph.output]
     if len(names) == 1 and len(network.inputs) == 1:
         names = list(network.inputs)
-    return {name: np.asarray(spikes, np.float32) for name, spikes in zip(names, found, strict=True)}
+    encoded = {name: np.asarray(spikes, np.float32) for name, spikes in zip(names, found, strict=True)}
+    return {name: spikes.reshape(*spikes.shape[:2], *network.inputs[name].shape) for name, spikes in encoded.items()}
 
 
 def decode(network: Network[Any], spikes: Array | Mapping[str, Array]) -> Array:
@@ -138,15 +201,10 @@ def host_parts(network: Network[Any], path: str | os.PathLike[str]) -> dict[Path
     return {net.with_name(f"{net.stem}.{part}.onnx"): model for part, model in parts.items()}
 
 
-def features(value: onnx.ValueInfoProto) -> Shape:
-    """The shape of one sample at one time step of a value ``[T, N, *]``."""
-    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)[2:]
-
-
-def _reads(network: Network[Any]) -> dict[str, Shape]:
+def _reads(network: Network[Any]) -> dict[str, Layout]:
     if network.encoder is None:
-        return {name: given.shape for name, given in network.inputs.items()}
-    return {value.name: features(value) for value in network.encoder.graph.input}
+        return {name: Layout(0, 1, given.shape) for name, given in network.inputs.items()}
+    return {value.name: layout(value, images=True) for value in network.encoder.graph.input}
 
 
 def _check_images(values: Array) -> None:

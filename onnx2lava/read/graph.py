@@ -367,7 +367,7 @@ class Reader:
             )
         name = self._name(call.node)
         shape = natural(declared[2:])
-        self.inputs[name] = Input(shape)
+        self.inputs[name] = Input(shape, origin=call.node.outputs[0].name)
         self.encoded[name] = call.node.outputs[0]
         return source(name, lead_axes(*self.steps_and_samples), shape, declared[2:])
 

@@ -214,14 +214,14 @@ def _ways(model: Model) -> dict[str, bool]:
 def _run_file(model: Model, chunk: Chunk, x: Mapping[str, Array], steps: int, runs: _Runs, name: str, *, native: bool) -> None:
     file = model.file
     assert file is not None
-    fed = {each: np.asarray(values, np.float32) for each, values in chunk.x.items()} if file.is_whole else x
+    fed = file.fed(chunk.x, x)
     start = time.perf_counter()
     results = run_file(file, fed, native=native)
     runs.seconds[name] = time.perf_counter() - start
     shapes = model.network.shapes
     found = {each: arranged(results[value], steps, chunk.samples, shapes[each]) for each, value in file.layers.items()}
     runs.spikes[name] = _bits({each: spikes for each, spikes in found.items() if spikes is not None})
-    if file.is_whole:
+    if file.inputs is not None:
         runs.said[name] = results[file.output]
     if not native:
         runs.encoded.update({each: results[value].reshape(x[each].shape) for each, value in file.encoder.items()})

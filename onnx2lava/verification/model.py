@@ -18,9 +18,9 @@ from custom_ops.model_file import read_model
 from custom_ops.trace import file_kind
 
 from ..errors import ConversionError
+from ..host import Layout, layout
 from ..network import Array, Network, Neuron
-from ..targets.onnx import to_onnx
-from ..targets.onnx.loops import loops
+from ..targets.onnx import ORT, to_onnx
 
 if TYPE_CHECKING:
     from ..read.onnx_file import InputKind
@@ -42,8 +42,8 @@ class File:
         encoder_layers: likewise, the module path of the layer that gives it.
         output: the output that is the network's.
         samples: how many samples it insists on; None where it takes any number.
-        is_whole: whether it reads what the encoder reads and gives what the readout gives; else it was written from a network,
-            and reads and gives spikes.
+        inputs: how each input of a whole file is arranged, which reads what the encoder reads and gives what the readout gives;
+            None where it was written from a network, and reads and gives spikes.
     """
 
     model: bytes
@@ -52,7 +52,21 @@ class File:
     encoder_layers: Mapping[str, str]
     output: str
     samples: int | None
-    is_whole: bool
+    inputs: Mapping[str, Layout] | None
+
+    def fed(self, x: Mapping[str, Array], spikes: Mapping[str, Array]) -> dict[str, Array]:
+        """What it reads, by the name of each input.
+
+        Args:
+            x: what the whole network reads, ``[T, N, *]`` by the name of each input.
+            spikes: what goes to Loihi for it, likewise.
+        """
+        if self.inputs is None:
+            return dict(spikes)
+        if len(self.inputs) == 1:  # which an encoder calls as it likes
+            ((name, arrangement),) = self.inputs.items()
+            return {name: arrangement.arranged(next(iter(x.values())))}
+        return {name: arrangement.arranged(x[name]) for name, arrangement in self.inputs.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +101,7 @@ def opened(subject: Subject, input: "InputKind", output: str | None) -> Model:
 
         subject = load_netx(subject)  # type: ignore[arg-type]
     if isinstance(subject, Network):
-        proto = None if any(loops(subject)) else to_onnx(subject, outputs="all")
+        proto = None if ORT.check(subject) else to_onnx(subject, outputs="all")
         return Model(_identity(name or subject.name, proto), subject, None if proto is None else _written(proto, subject))
     from ..read.onnx_file import load
 
@@ -101,18 +115,16 @@ def run_file(file: File, x: Mapping[str, Array], *, native: bool) -> dict[str, A
 
     Args:
         file: to be run on onnxruntime.
-        x: ``[T, N, *]`` by the name of each input.
+        x: by the name of each input, as the file reads it.
         native: whether the native operators stand in for the function bodies that the file brings along.
 
     Raises:
         ConversionError: onnxruntime cannot run it on this input.
     """
     session = _session(file.model, native)
-    inputs = [value.name for value in session.get_inputs()]
     names = [output.name for output in session.get_outputs()]
-    given = dict(zip(inputs, x.values(), strict=True)) if len(inputs) == len(x) == 1 else {name: x[name] for name in inputs}
     try:
-        return {name: np.asarray(values) for name, values in zip(names, session.run(names, given), strict=True)}
+        return {name: np.asarray(values) for name, values in zip(names, session.run(names, dict(x)), strict=True)}
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         shape = list(next(iter(x.values())).shape)
         reason = " ".join(str(error).split())
@@ -132,7 +144,7 @@ def _identity(name: str, proto: onnx.ModelProto | None) -> dict[str, str]:
 def _written(proto: onnx.ModelProto, network: Network[Neuron]) -> File:
     """A file that ``to_onnx`` wrote, with the spikes of all populations as outputs of their names."""
     layers = {each.name: each.name for each in network.populations}
-    return File(proto.SerializeToString(), layers, {}, {}, network.outputs[0], None, is_whole=False)
+    return File(proto.SerializeToString(), layers, {}, {}, network.outputs[0], None, None)
 
 
 def _given(proto: onnx.ModelProto, network: Network[Neuron], output: str | None) -> File:
@@ -153,13 +165,18 @@ def _given(proto: onnx.ModelProto, network: Network[Neuron], output: str | None)
         encoder_layers={name: made[origin] or name for name, origin in encoder.items()},
         output=output or proto.graph.output[0].name,
         samples=_fixed_samples(proto),
-        is_whole=True,
+        inputs={
+            value.name: layout(value, images=network.encoder is not None)
+            for value in proto.graph.input
+            if value.name not in {tensor.name for tensor in proto.graph.initializer}
+        },
     )
 
 
 def _fixed_samples(proto: onnx.ModelProto) -> int | None:
-    dims = proto.graph.input[0].type.tensor_type.shape.dim if proto.graph.input else ()
-    return dims[1].dim_value or None if len(dims) > 1 else None
+    dims = proto.graph.input[0].type.tensor_type.shape.dim
+    batch = layout(proto.graph.input[0], images=True).batch
+    return dims[batch].dim_value or None if batch < len(dims) else None
 
 
 def arranged(spikes: Array, steps: int, samples: int, shape: tuple[int, ...]) -> Array | None:

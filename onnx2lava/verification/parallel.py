@@ -130,7 +130,7 @@ def _again(executor: Executor, check: Check, work: Any, chunk: Chunk, error: Bas
 
 def _given_up() -> LavaRunError:
     return LavaRunError(
-        "A worker process ended in the middle of its samples, again and again: check the memory of the machine, use fewer workers, "
+        "A worker process ended in the middle of its samples, again and again: check the machine's memory, use fewer workers, "
         "or fewer samples at once (batch)."
     )
 

@@ -144,7 +144,10 @@ class Verification:
     @property
     def notes(self) -> tuple[Note, ...]:
         """Everything that a reader has to know, beside the numbers."""
-        notes = [Note("left out", name, f"{name} did not run: {reason}") for name, reason in self.left_out.items()]
+        notes = []
+        for reason in dict.fromkeys(self.left_out.values()):
+            names = ", ".join(name for name, own in self.left_out.items() if own == reason)
+            notes.append(Note("left out", names, f"{names} did not run: {reason}"))
         uncompared = set(self.uncompared)
         if len(uncompared) == len(self.layers):
             ran = next(iter(_integer(self.layers[0])), "no runtime")

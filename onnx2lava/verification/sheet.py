@@ -43,7 +43,7 @@ class Sheet:
             kept = [index for index in kept if index not in alike]
         else:
             alike = []
-        yield Text(self.title, style="italic", justify="left")
+        yield Text(self.title, style="bold")
         if alike:
             same = ", ".join(f"{self.columns[index]} {self.rows[0][index]}" for index in alike if self.rows[0][index])
             yield Text(f"everywhere: {same}" if same else "")
