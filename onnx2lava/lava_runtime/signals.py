@@ -75,4 +75,7 @@ def deferred_signals() -> Iterator[Callable[[], None]]:
 def _deliver(signum: int) -> None:
     if signal.getsignal(signum) is signal.SIG_DFL:
         raise SystemExit(128 + signum)
-    signal.raise_signal(signum)
+    try:
+        signal.raise_signal(signum)
+    except BaseException as error:
+        raise error from None  # what the block unwound with is nobody's business

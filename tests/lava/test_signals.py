@@ -1,0 +1,108 @@
+"""Ctrl-C and SIGTERM at any moment of a run end all processes of Lava and leave nothing in shared memory."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ..conftest import ROOT
+
+RUN = """
+import sys
+from onnx2lava.targets.lava import run_lava
+from onnx2lava.targets.netx import run_netx, save_netx
+from onnx2lava.network import INPUT
+from tests.onnx2lava.networks import chains, spikes
+
+network = chains()["recurrent"]
+x = spikes(network, 20, 5000)
+if sys.argv[1] == "netx":
+    save_netx(network, sys.argv[2])
+print("ready", flush=True)
+report = lambda done, samples: print(done, flush=True)
+run_netx(sys.argv[2], x[INPUT], progress=report) if sys.argv[1] == "netx" else run_lava(network, x, progress=report)
+"""
+
+
+def _session(leader: int) -> list[int]:
+    """The living processes of a session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            except OSError:
+                continue  # gone since
+            if int(session) == leader and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def _shared_memory(processes: list[int]) -> set[Path]:
+    """The files of shared memory that they have mapped."""
+    found = set()
+    for process in processes:
+        try:
+            maps = Path(f"/proc/{process}/maps").read_text()
+        except OSError:
+            continue
+        found |= {Path(name) for name in re.findall(r"/dev/shm/\S+", maps)}
+    return found
+
+
+def _wait(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "number", "group", "starting"),
+    [
+        ("lava", signal.SIGINT, True, False),
+        ("lava", signal.SIGTERM, False, False),
+        ("lava", signal.SIGTERM, True, True),
+        ("netx", signal.SIGINT, True, True),
+        ("netx", signal.SIGTERM, True, False),
+    ],
+)
+def test_nothing_is_left(runtime, number, group, starting, tmp_path):
+    (temporary := tmp_path / "temporary").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, runtime, str(tmp_path / "a.net")],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout.readline() == "ready\n", process.communicate()[1]
+        if starting:
+            _wait(lambda: len(_session(process.pid)) > 3)
+        else:
+            assert int(process.stdout.readline()) >= 1
+            processes = _session(process.pid)
+            shared = _shared_memory(processes)
+            assert len(processes) > 8
+            assert shared, "nothing is shared: this test cannot fail"
+            assert list(temporary.iterdir())
+        (os.killpg if group else os.kill)(process.pid, number)
+        _, errors = process.communicate(timeout=60)
+        _wait(lambda: not _session(process.pid), 5)
+    finally:
+        for each in _session(process.pid):
+            os.kill(each, signal.SIGKILL)
+        process.wait()
+    assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGINT)
+    assert errors.count("Traceback") == (number == signal.SIGINT)  # Python's own, of the main process
+    assert not list(temporary.iterdir())
+    if not starting:
+        assert not [name for name in shared if name.exists()]
