@@ -2,6 +2,7 @@
 
 __all__ = [
     "BIAS_RANGE",
+    "CONV_SUM_MAX",
     "CORES_PER_CHIP",
     "DECAY_UNIT",
     "INT8_MAX",
@@ -26,6 +27,8 @@ STATE_UNIT = 64
 """States count in 1/64 of a weight: sums, biases and thresholds are shifted by six bits (likewise)."""
 STATE_MAX = 2**23 - 1
 """Currents and voltages are 24 bits with sign (likewise)."""
+CONV_SUM_MAX = 2**23 - 1
+"""Beyond it, Lava's convolution wraps sums around (lava-nc 0.10, ``PyConvModelFixed.clamp_precision``); its matrices do not."""
 INT8_MAX = 127
 """Lava keeps a convolution's kernel size, stride, padding, dilation and groups in int8 (lava-nc 0.10, ``PyConvModelFixed``)."""
 MAX_DELAY = 62

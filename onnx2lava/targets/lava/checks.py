@@ -5,6 +5,8 @@ from itertools import groupby
 
 import numpy as np
 
+from custom_ops.loihi import CONV_SUM_MAX
+
 from ...network import Conv, Dense, Network, Neuron, Population
 from ..base import Finding
 from ..limits import largest_sums
@@ -12,7 +14,6 @@ from .schedule import loop_without_time
 
 __all__ = ["checked"]
 
-_CONV_LIMIT = 2**23  # where Lava's Conv wraps its sums (PyConvModelFixed.clamp_precision); the other synapses do not
 _SPARSE_LIMIT = 2**26  # weights of a sparse matrix, which takes twelve bytes for each
 
 
@@ -30,7 +31,7 @@ def _sums(network: Network[Neuron], population: Population[Neuron]) -> Iterator[
     edges = [edge for edge in population.edges if isinstance(edge.map, Conv) and edge.map.weight.dtype.kind in "iu"]
     for _, sharing in groupby(sorted(edges, key=lambda edge: id(edge.map)), lambda edge: id(edge.map)):
         total = sum((largest_sums(network, edge) for edge in sharing), start=np.zeros(1, np.int64))
-        if total.max() >= _CONV_LIMIT:
+        if total.max() > CONV_SUM_MAX:
             yield "can sum to 2**23 or more in a convolution, where Lava's wraps around: make its fan-in or its weights smaller"
             return
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from custom_ops.loihi import INT8_MAX, MAX_DELAY
+from custom_ops.loihi import CONV_SUM_MAX, INT8_MAX, MAX_DELAY
 
 from ...errors import NetworkError
 from ...network import Array, Conv, ConvTranspose, CubaNeuron, Dense, Edge, Network, Neuron, Population, Shape
@@ -16,6 +16,7 @@ from ...network.network import N_co
 from ...network.unrolling import unrolled
 from ..base import Finding
 from ..convolutions import convolution_of_transpose, even_padding, few_groups
+from ..limits import largest_sums
 from ..order import branches, forward, in_order
 
 __all__ = ["legalised"]
@@ -27,8 +28,8 @@ def legalised(network: Network[N_co]) -> tuple[Network[N_co], list[Finding]]:
     """The same spikes in layers of NetX, and where there are none.
 
     A convolution that reads and gives ``(C, H, W)`` stays one. All other maps become matrices, and their populations flat: those
-    with a stride between the kernels, with delays or feedback, or behind flat populations. A readout gets a Reshape in front
-    where the last population became flat.
+    with a stride between the kernels, with delays or feedback, with sums that Lava's convolution wraps around, or behind flat
+    populations. A readout gets a Reshape in front where the last population became flat.
     """
     no_chain = [
         Finding(name, "netx", f"{reason}, but a NetX file is a list of layers: {_INSTEAD}") for name, reason in branches(network)
@@ -62,7 +63,8 @@ def _layer(network: Network[Neuron], population: Population[N_co], came: Shape) 
         NetworkError: a matrix would be too large.
     """
     (edge,) = forward(population)
-    if not population.feedback and not edge.delay and network.reads(edge) == came:
+    small = isinstance(edge.map, Dense) or largest_sums(network, edge).max() <= CONV_SUM_MAX
+    if small and not population.feedback and not edge.delay and network.reads(edge) == came:
         conv = _convolution(edge)
         if conv is not None and conv.output_shape(came) == population.shape:
             return replace(population, edges=(Edge(edge.source, conv),))
