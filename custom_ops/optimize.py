@@ -19,7 +19,7 @@ import onnx_ir.passes.common as common
 from .model_file import numbers, read_graph
 from .operators import CUBA_LIF, DOMAIN, RECURRENT_CUBA_LIF
 
-__all__ = ["optimize"]
+__all__ = ["optimize", "unfused"]
 
 Array: TypeAlias = npt.NDArray[Any]
 _Features: TypeAlias = tuple[int, ...]
@@ -76,6 +76,17 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
 
 
+def unfused(model: onnx.ModelProto) -> dict[str, str]:
+    """Which ``CubaLIF`` of ``model`` :func:`optimize` leaves as they are.
+
+    Returns:
+        By the name of the value that holds their spikes, why.
+    """
+    fuser = _Fuser(read_graph(model).graph)
+    fuser.run()
+    return fuser.reasons
+
+
 class _Fuser:
     """One walk over the graph, in order."""
 
@@ -83,6 +94,7 @@ class _Fuser:
         self._graph = graph
         self._features: dict[ir.Value, _Features] = {}
         self._packed: dict[ir.Value, ir.Value] = {}  # spikes as floats -> as bytes
+        self.reasons: dict[str, str] = {}  # by the spikes of neurons that stay as they are
         for value in graph.inputs:
             if (features := _static(value)) is not None:
                 self._features[value] = features
@@ -98,6 +110,8 @@ class _Fuser:
             bias = None if synapse is None else _bias(node, synapse.features)
             if synapse is not None and bias is not None and self._stateless(node):
                 self._fuse(node, synapse, bias)
+            if node.graph is self._graph:
+                self.reasons[node.outputs[0].name or ""] = self._reason(node)
         return bool(self._packed)
 
     def drop_unread_floats(self) -> None:
@@ -110,32 +124,69 @@ class _Fuser:
     def _note_features(self, node: ir.Node) -> None:
         """A neuron has as many outputs as inputs, whether it is fused or not."""
         sums = node.inputs[0]
-        producer = _producer(sums)
-        features = self._features.get(sums) if sums is not None else None
-        if producer is not None and producer.op_type == "Reshape":
-            features = self._unfolded(producer)
+        if sums is not None and sums in self._features:
+            self._features[node.outputs[0]] = self._features[sums]
+
+    def _follow(self, node: ir.Node) -> None:
+        """What spikes and sums pass between two neurons that may become blocks."""
+        features = self._followed(node, [value for value in node.inputs if value is not None])
         if features is not None:
             self._features[node.outputs[0]] = features
 
-    def _follow(self, node: ir.Node) -> None:
-        """What spikes pass between two blocks: recurrent neurons, and delays, which are steps of zeros and a cut in time."""
-        first = node.inputs[0] if node.inputs else None
-        features = None
-        if node.domain == DOMAIN and node.op_type == RECURRENT_CUBA_LIF.name and len(node.inputs) > 1:
-            weight = _constant(node.inputs[1])
-            features = None if weight is None or weight.ndim != 2 else weight.shape[:1]
-        elif node.domain == "" and node.op_type == "Concat" and node.attributes.get_int("axis", -1) == 0:
-            features = next((self._features[value] for value in node.inputs if value in self._features), None)
-        elif node.domain == "" and node.op_type == "Slice" and len(node.inputs) == 4 and first in self._features:
-            axes = _constant(node.inputs[3])
-            features = self._features[first] if axes is not None and axes.tolist() == [0] else None
-        if features is not None:
-            self._features[node.outputs[0]] = features
+    def _followed(self, node: ir.Node, inputs: list[ir.Value]) -> _Features | None:
+        """The features of what ``node`` gives: recurrent neurons, sums, spikes added to spikes, delays (steps of zeros and a cut
+        in time), and new shapes."""
+        known = [self._features[value] for value in inputs if value in self._features]
+        if node.domain == DOMAIN and node.op_type == RECURRENT_CUBA_LIF.name and len(inputs) > 1:
+            weight = _constant(inputs[1])
+            return None if weight is None or weight.ndim != 2 else weight.shape[:1]
+        if node.domain not in ("", "ai.onnx"):
+            return None
+        if node.op_type == "MatMul" and known and len(known[0]) == 1:
+            weight = _constant(inputs[1])
+            return None if weight is None or weight.ndim != 2 else weight.shape[1:]
+        if node.op_type == "Add" and len(known) == 2 and known[0] == known[1]:
+            return known[0]
+        if node.op_type == "Concat" and known and node.attributes.get_int("axis", -1) == 0:
+            return known[0]
+        if node.op_type == "Slice" and len(node.inputs) == 4 and inputs[0] in self._features:
+            axes = _constant(inputs[3])
+            return known[0] if axes is not None and axes.tolist() == [0] else None
+        if node.op_type == "Reshape" and len(inputs) == 2:
+            target = _constant(inputs[1])
+            if target is None:
+                return self._unfolded(node)
+            kept = known and target.ndim == 1 and len(target) > 2 and not target[:2].any() and target[2:].min() > 0
+            return tuple(target[2:].tolist()) if kept and np.prod(target[2:]) == np.prod(known[0]) else None
+        return None
 
     def _stateless(self, node: ir.Node) -> bool:
         given = any(value is not None for value in node.inputs[2:])
         wanted = any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
         return not given and not wanted
+
+    def _reason(self, node: ir.Node) -> str:
+        """Why the neurons of ``node`` stay as they are."""
+        if not self._stateless(node):
+            return "states go into them or out"
+        producer = _only_for(node, node.inputs[0])
+        if producer is None:
+            return "their sums are read elsewhere as well, or are no synapse's"
+        reshaped = producer.op_type == "Reshape"
+        synapse = _only_for(producer, producer.inputs[0]) if reshaped else producer
+        kind = "nothing" if synapse is None else synapse.op_type
+        if kind not in ("Conv", "MatMul") or (kind == "MatMul") == reshaped:
+            return (
+                "they add up several synapses" if kind == "Add" else f"{kind} before {producer.op_type} is no synapse of a block"
+            )
+        if kind == "Conv" and synapse is not None and synapse.attributes.get_int("group", 1) != 1:
+            return "the convolution has groups"
+        found = self._synapse(node)
+        if found is None:
+            return "the synapse reads spikes of an unknown shape, pads its sides differently, or has weights that are no constant"
+        if _bias(node, found.features) is None:
+            return "their bias is not one whole number for each channel"
+        return "the weights are not even whole numbers in -256 ... 254, or too many"
 
     def _synapse(self, node: ir.Node) -> _Synapse | None:
         sums = node.inputs[0]

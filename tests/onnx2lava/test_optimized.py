@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 import custom_ops
-from custom_ops.optimize import optimize
+from custom_ops.optimize import optimize, unfused
 from onnx2lava import Conv, Dense, to_onnx
 from onnx2lava.network import Network
+from onnx2lava.targets.numpy import simulate
 from tests.custom_ops.native import Library
-from tests.onnx2lava.networks import IF, LEAKY, build, examples, networks, spikes, weights
+from tests.onnx2lava.networks import IF, LEAKY, build, examples, networks, random_chains, spikes, weights
 
 
 def blocks(model: onnx.ModelProto) -> int:
@@ -25,8 +26,9 @@ def blocks(model: onnx.ModelProto) -> int:
 
 def fusible(network: Network) -> int:
     return sum(
-        block.synapse.recurrent is None if isinstance(block.synapse, Dense) else block.synapse.groups == 1
-        for block in network.blocks
+        not each.feedback and (isinstance(edge.map, Dense) or edge.map.groups == 1)
+        for each in network.populations
+        for edge in each.edges[:1]
     )
 
 
@@ -40,7 +42,7 @@ INPUTS = {
 
 @settings(deadline=None, max_examples=60)
 @given(
-    networks(),
+    random_chains(),
     st.sampled_from(["last", "all"]),
     st.sampled_from(sorted(INPUTS)),
     st.sampled_from([0, 1, 3, 8, 33, 40]),
@@ -49,7 +51,7 @@ INPUTS = {
 def test_a_network_of_blocks_gives_the_same_spikes(network, outputs, kind, steps, samples):
     model = to_onnx(network, outputs=outputs)
     assert blocks(optimize(model)) == fusible(network)
-    x = INPUTS[kind](np.random.default_rng(0), (max(steps, 1), samples, *network.input_shape)).astype(np.float32)
+    x = INPUTS[kind](np.random.default_rng(0), (max(steps, 1), samples, *network.inputs["input"].shape)).astype(np.float32)
     expected = custom_ops.session(model, native=False).run(None, {"input": x})
     library = Library()
     for isa in library.isas:
@@ -72,30 +74,66 @@ def test_wide_layers_many_steps_and_no_steps():
     network = build(
         (3, 20, 17),
         [
-            (Conv(weights(rng, 24, 3, 3, 3), padding=(1, 1)), IF, False),
-            (Conv(weights(rng, 40, 24, 5, 2), (2, 2), (2, 0)), LEAKY, True),
+            (Conv(weights(rng, 24, 3, 3, 3), pads=(1, 1, 1, 1)), IF, False),
+            (Conv(weights(rng, 40, 24, 5, 2), (2, 2), (2, 0, 2, 0)), LEAKY, True),
             (Dense(weights(rng, 70, 40 * 10 * 8)), LEAKY, False),
             (Dense(weights(rng, 10, 70)), IF, True),
         ],
     )
-    network = replace(network, blocks=tuple(replace(b, neuron=replace(b.cuba, v_threshold=4000)) for b in network.blocks))
+    slower = [replace(each, neuron=replace(each.neuron, v_threshold=4000)) for each in network.populations]
+    network = replace(network, populations=tuple(slower))
     model = to_onnx(network, outputs="all")
     x = spikes(network, 70, 5)
-    for body, native in zip(*(custom_ops.session(model, native=n).run(None, {"input": x}) for n in (False, True)), strict=True):
+    for body, native in zip(*(custom_ops.session(model, native=n).run(None, x) for n in (False, True)), strict=True):
         assert 0 < body.mean() < 1
         np.testing.assert_array_equal(native, body)
-    empty = custom_ops.session(model, native=True).run(None, {"input": x[:0]})
+    empty = custom_ops.session(model, native=True).run(None, {"input": x["input"][:0]})
     assert [array.shape for array in empty] == [(0, 5, *shape) for shape in _shapes(network)]
 
 
 def _shapes(network):
-    return [network.output_shape, *(block.shape for block in network.blocks)]
+    return [network.populations[-1].shape, *(each.shape for each in network.populations)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(networks(), st.sampled_from(["last", "all"]))
+def test_graphs_give_the_same_spikes(network, outputs):
+    """Whatever of them is fused: spikes may be added before a block, and a block's spikes be read by many."""
+    model = to_onnx(network, outputs=outputs)
+    x = spikes(network, 5, 2)
+    expected = simulate(network, x)
+    session = custom_ops.session(model, native=True)
+    for output, found in zip(session.get_outputs(), session.run(None, x), strict=True):
+        name = network.outputs[0] if output.name == "output" else output.name
+        np.testing.assert_array_equal(found, expected[name])
+
+
+UNFUSED = {
+    "conv, pool, dense": {"conv_fc.1": "the convolution has groups"},
+    "spikes added before a synapse": {},
+    "a delayed convolution": {},
+    "unevenly padded": dict.fromkeys(["conv_fc.0", "conv_fc.1"], "pads its sides differently"),
+    "upsampled": dict.fromkeys(["conv_fc.1", "conv_fc.2"], "ConvTranspose"),
+    "up and down again": {"up": "add up several synapses"},
+    "a bias for each neuron": {"conv": "not one whole number for each channel"},
+    "an image out of a matrix": {"seen": "MatMul before Reshape"},
+}
+
+
+@pytest.mark.parametrize("name", UNFUSED)
+def test_what_does_not_fit_says_why_and_the_rest_becomes_blocks(name):
+    network = examples()[name]
+    model = to_onnx(network)
+    reasons = unfused(model)
+    assert reasons.keys() == UNFUSED[name].keys()
+    assert all(reason in reasons[population] for population, reason in UNFUSED[name].items())
+    assert blocks(optimize(model)) == len(network.populations) - len(reasons)
 
 
 def test_sixteen_threads_run_one_session_and_many_sessions_run_at_once():
     network = examples()["conv, pool, dense"]
     model = to_onnx(network, outputs="all")
-    x = spikes(network, 40, 16)
+    x = spikes(network, 40, 16)["input"]
     expected = custom_ops.session(model, native=False).run(None, {"input": x})
     sessions = [custom_ops.session(model, native=True) for _ in range(4)]
 
@@ -144,7 +182,7 @@ def test_what_does_not_fit_stays_as_it_is(change):
     change(model)
     optimised = optimize(model)
     assert blocks(optimised) < whole
-    x = spikes(examples()["conv, pool, dense"], 9, 2)
+    x = spikes(examples()["conv, pool, dense"], 9, 2)["input"]
     body, native = (custom_ops.session(model, native=n).run(None, {"input": x})[0] for n in (False, True))
     np.testing.assert_array_equal(native, body)
 
