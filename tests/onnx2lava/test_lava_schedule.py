@@ -88,7 +88,7 @@ def check(plan: Schedule, given_network: Network[CubaNeuron]) -> None:
         assert found[each.name] == Counter((id(edge.map), edge.source, edge.delay) for edge in each.edges)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(networks(), looping_networks()), st.sampled_from([1, 1, 30, 100]))
 @example(sew_blocks(5), 1)
 def test_every_spike_arrives_once_and_in_time(given_network, slower):
@@ -189,3 +189,28 @@ def test_a_loop_needs_a_step_for_each_population():
     first, second = quick.populations
     slow = replace(first, edges=(first.edges[0], replace(first.edges[1], delay=2)))
     assert TARGETS["lava"].check(replace(quick, populations=(slow, second))) == []
+
+
+@pytest.mark.parametrize("late_first", [True, False])
+def test_populations_move_to_where_relays_are_small(late_first):
+    """A short branch beside a long one waits where its spikes are few, or where a matrix holds them back."""
+    few = Conv(weights(RNG, 1, 2, 4, 4))
+    many = Conv(weights(RNG, 1, 2, 3, 3), pads=(1, 1, 1, 1))
+    wide, narrow = Edge("wide", Conv(weights(RNG, 2, 1, 3, 3), pads=(1, 1, 1, 1))), Edge("narrow", Dense(weights(RNG, 32, 1)))
+    short = (
+        [Population("narrow", (1,), IF, (Edge(INPUT, Dense(weights(RNG, 1, 32))),)), population("short", narrow)]
+        if late_first
+        else [Population("wide", (1, 4, 4), IF, (Edge(INPUT, many),)), population("short", wide)]
+    )
+    each = network(
+        population("a", conv(INPUT)),
+        population("b", conv("a")),
+        population("c", conv("b")),
+        population("d", conv("c")),
+        *short,
+        population("last", conv("d"), conv("short")),
+        Population("few", (1, 1, 1), IF, (Edge("last", few),)),
+    )
+    found = relays(each)
+    assert sum(relay.neurons for relay in found) == (0 if late_first else 16)
+    check(schedule(each), each)
