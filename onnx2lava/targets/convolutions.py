@@ -14,7 +14,7 @@ from ..network.unrolling import LARGEST
 
 __all__ = ["convolution_of_transpose", "even_padding", "few_groups"]
 
-_Kernel = TypeVar("_Kernel", Conv, ConvTranspose)
+_Kernel = TypeVar("_Kernel", bound=Conv | ConvTranspose)
 
 
 def even_padding(conv: _Kernel) -> _Kernel:
@@ -25,7 +25,8 @@ def even_padding(conv: _Kernel) -> _Kernel:
     """
     if conv.pads[:2] == conv.pads[2:] and min(conv.pads) >= 0:
         return conv
-    kernel, before, dilation, pads = [], [], [], []
+    kernel: list[int] = []
+    before, dilation, pads = [], [], []
     for axis in range(2):
         low, high, spacing, size = conv.pads[axis], conv.pads[axis + 2], conv.dilation[axis], conv.weight.shape[2 + axis]
         if (low - high) % spacing:  # elements so far apart cannot be joined by zeros: fill the gaps first

@@ -1,13 +1,12 @@
 """Images and counts in Lava-DL and Lava: what the encoder gives, and graded spikes."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from onnx2lava import CubaNeuron, Dense, load, quantize, run_netx, save_netx, verify
 from onnx2lava.host import encode
+from onnx2lava.targets import TARGETS
 from tests.onnx2lava.host_graphs import images, network
 from tests.onnx2lava.networks import LEAKY, build, weights
 
@@ -26,7 +25,9 @@ def test_every_spike_is_the_same(kind, tmp_path):
 
     converted = quantize(load(model, input=kind))
     save_netx(converted, tmp_path / "a.net")
-    assert (run_netx(tmp_path / "a.net", encode(converted, x)) == result.spikes["ort"]["neuron.2"]).all()
+    (last,) = converted.outputs
+    (given,) = encode(converted, x).values()
+    assert (run_netx(tmp_path / "a.net", given) == TARGETS["ort"].run(converted, encode(converted, x))[last]).all()
 
 
 def test_the_files_load_in_netx_as_they_are(tmp_path):
@@ -42,9 +43,9 @@ def test_counts_that_overflow_24_bits_wrap_in_onnxruntime_as_in_lava():
     """Slayer has no such bound. Sums of 2**17 and more wrap, and twice as large ones stay outside, since Loihi wraps once."""
     rng = np.random.default_rng(0)
     layers = [(Dense(weights(rng, 8, 30)), CubaNeuron(1024, 512, 9000), True), (Dense(weights(rng, 5, 8)), LEAKY, False)]
-    network = replace(build((30,), layers), message_bits=8)
+    network = build((30,), layers, bits=8)
     x = rng.integers(0, 256, (8, 3, 30)).astype(np.float32)
-    assert (np.abs(x @ network.blocks[0].synapse.weight.T) >= 2**18).any()
+    assert (np.abs(x @ network.populations[0].edges[0].map.weight.T) >= 2**18).any()
     result = verify(network, x, against=["ort", "numpy", "netx"])
     assert result.mismatches == 0
     assert all(0 < layer.rate < 1 for layer in result.layers)

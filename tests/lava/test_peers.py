@@ -2,7 +2,6 @@
 
 import multiprocessing
 import time
-from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -11,17 +10,44 @@ import torch
 from hypothesis import example, given, seed, settings
 from hypothesis import strategies as st
 
-from onnx2lava import Conv, CubaNeuron, Dense, load, load_netx, quantize, run_netx, save_netx, to_slayer, verify
+from onnx2lava import Conv, CubaNeuron, Dense, load, quantize, run_netx, save_netx, to_slayer, verify
 from onnx2lava.errors import LavaRunError, LimitError
-from onnx2lava.integers import integer_weights
-from onnx2lava.limits import findings
-from onnx2lava.run import run_netx_layers
-from onnx2lava.simulate import simulate
-from onnx2lava.write.onnx import to_onnx
+from onnx2lava.network import INPUT
+from onnx2lava.quantization.integers import integer_weights
+from onnx2lava.targets import TARGETS
+from onnx2lava.targets.netx.running import run_netx_layers
+from onnx2lava.targets.numpy import simulate
 from tests.onnx2lava.float_graphs import float_graphs
-from tests.onnx2lava.networks import assert_same_numbers, build, examples, float_networks, networks, spikes, weights
+from tests.onnx2lava.networks import (
+    build,
+    chains,
+    examples,
+    float_networks,
+    graphs,
+    networks,
+    random_chains,
+    spikes,
+    unusual_chains,
+    weights,
+)
 
-EXAMPLES = examples()
+EXAMPLES = chains()
+CHAINS = chains() | unusual_chains()
+
+
+def assert_same_spikes(network, name, steps=6, samples=2):
+    """Unless the target says that it cannot hold the network, which its own tests look at."""
+    if TARGETS[name].check(network):
+        return
+    x = spikes(network, steps, samples)
+    found = TARGETS[name].run(network, x)
+    for population, expected in simulate(network, x).items():
+        np.testing.assert_array_equal(found[population], expected, err_msg=population)
+
+
+def stays_inside(network):
+    """Whether states stay inside 24 bits, beyond which slayer goes on and Loihi does not."""
+    return not any(given_.bits for given_ in network.inputs.values())
 
 
 @pytest.fixture(autouse=True)
@@ -43,53 +69,70 @@ def _datasets(path, first_layer):
     return found
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", [*EXAMPLES, "a bias for each neuron"])
 def test_file_equals_the_export_of_lava_dl(name, tmp_path):
-    network = EXAMPLES[name]
+    network = CHAINS[name]
     save_netx(network, tmp_path / "ours.net")
     blocks = to_slayer(network)
+    assert isinstance(blocks, torch.nn.Sequential)
     # Lava-DL learns the shape of Flatten from a forward pass.
     with torch.no_grad():
-        blocks(torch.zeros(1, *network.input_shape, 1))
+        blocks(torch.zeros(1, *network.inputs[INPUT].shape, 1))
     with h5py.File(tmp_path / "theirs.net", "w") as file:
         # slayer delays what a block gives, which is an axon before the next one here.
         for index, block in enumerate(block for block in blocks if hasattr(block, "export_hdf5")):
             block.export_hdf5(file.create_group(f"layer/{index}"))
     ours = _datasets(tmp_path / "ours.net", 1)
     delays = {name: ours.pop(name)[2] for name in list(ours) if name.endswith("/delay")}
-    assert list(delays.values()) == [block.delay for block in network.blocks if block.delay]
+    assert list(delays.values()) == [each.edges[0].delay for each in network.populations if each.edges[0].delay]
     assert ours == _datasets(tmp_path / "theirs.net", 0)
     assert any(name.endswith("/weight") for name in ours)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_every_spike_is_the_same_in_onnxruntime_numpy_slayer_and_netx(name):
-    network = EXAMPLES[name]
-    x = spikes(network, 8, 3)  # three samples in a row, so that resets count
-    result = verify(to_onnx(network), x, against=["ort", "numpy", "slayer", "netx"])
-    assert result.mismatches == 0
-    assert [layer.name for layer in result.layers] == [block.name for block in network.blocks]
-    for layer in result.layers:
-        assert 0 < layer.rate < 1
-        assert layer.mismatches["netx"] == layer.mismatches["slayer"] == 0
+@pytest.mark.parametrize("name", CHAINS)
+def test_every_spike_of_netx_is_the_same(name):
+    """Three samples in a row, so that resets count."""
+    assert TARGETS["netx"].check(CHAINS[name]) == []
+    assert_same_spikes(CHAINS[name], "netx", 7, 3)
+
+
+@pytest.mark.parametrize("name", examples())
+def test_every_spike_of_slayer_is_the_same(name):
+    network = examples()[name]
+    refused = [finding for finding in TARGETS["slayer"].check(network) if "slayer adds" not in finding.message]
+    assert refused == []
+    assert_same_spikes(network, "slayer", 8, 3)
+
+
+@pytest.mark.parametrize("name", ["sums of synapses and concatenation", "two inputs and two outputs"])
+def test_a_graph_is_a_module_of_its_inputs_and_outputs(name):
+    network = graphs()[name]
+    x = spikes(network, 6, 2)
+    module = to_slayer(network)
+    with torch.no_grad():
+        found = module(*(torch.from_numpy(np.moveaxis(values, 0, -1).copy()) for values in x.values()))
+    expected = simulate(network, x)
+    outputs = found if isinstance(found, tuple) else (found,)
+    for output, values in zip(network.outputs, outputs, strict=True):
+        assert (np.moveaxis(values.numpy(), -1, 0) == expected[output]).all()
 
 
 @settings(max_examples=60, deadline=None)
-@given(networks())
-def test_random_networks_in_slayer(network):
-    if any(finding.target == "slayer" for finding in findings(network)):
-        return  # slayer would run it wrongly; see below
-    result = verify(to_onnx(network), spikes(network, 8, 2), against=["ort", "slayer"])
-    assert result.mismatches == 0
+@given(networks().filter(stays_inside))
+def test_random_graphs_in_slayer(network):
+    assert_same_spikes(network, "slayer")
+
+
+@settings(max_examples=40, deadline=None)
+@given(random_chains(unusual=True).filter(stays_inside))
+def test_random_chains_in_slayer(network):
+    assert_same_spikes(network, "slayer")
 
 
 @settings(max_examples=25, deadline=None)
-@given(networks())
-def test_random_networks_in_netx(network):
-    if any(finding.target == "netx" for finding in findings(network)):
-        return  # NetX would run it wrongly; see the next test
-    result = verify(to_onnx(network), spikes(network, 5, 2), against=["ort", "netx"])
-    assert result.mismatches == 0
+@given(random_chains(unusual=True))
+def test_random_chains_in_netx(network):
+    assert_same_spikes(network, "netx", 5)
 
 
 @pytest.mark.parametrize("scale", [16, 64, 100])
@@ -106,40 +149,30 @@ def test_weights_are_rounded_as_lava_dl_rounds_them(scale):
 
 @seed(4)
 @settings(max_examples=40, deadline=None)
-@given(float_networks(), st.sampled_from(["auto", 64]))
+@given(float_networks(networks()).filter(stays_inside), st.sampled_from(["auto", 64]))
 def test_quantised_networks_in_slayer(network, scale):
-    quantised = quantize(network, scale=scale)
-    if any(finding.target == "slayer" for finding in findings(quantised)):
-        return
-    assert verify(quantised, spikes(network, 8, 2), against=["ort", "slayer"]).mismatches == 0
+    assert_same_spikes(quantize(network, scale=scale), "slayer")
 
 
 @seed(4)
 @settings(max_examples=12, deadline=None)
 @given(float_networks())
 def test_quantised_networks_in_netx(network):
-    quantised = quantize(network)
-    if any(finding.target == "netx" for finding in findings(quantised)):
-        return
-    assert verify(quantised, spikes(network, 5, 2), against=["ort", "netx"]).mismatches == 0
+    assert_same_spikes(quantize(network), "netx", 5)
 
 
 @seed(6)
 @settings(max_examples=60, deadline=None)
 @given(float_graphs())
-def test_lowered_networks_in_slayer(graph):
-    network = load(graph.model())
-    assert verify(network, spikes(network, 8, 2), against=["ort", "slayer"]).mismatches == 0
+def test_read_networks_in_slayer(graph):
+    assert_same_spikes(quantize(load(graph.model())), "slayer")
 
 
 @seed(6)
 @settings(max_examples=20, deadline=None)
 @given(float_graphs())
-def test_lowered_networks_in_netx(graph):
-    network = load(graph.model())
-    if any(finding.target == "netx" for finding in findings(quantize(network))):
-        return
-    assert verify(network, spikes(network, 5, 2), against=["ort", "netx"]).mismatches == 0
+def test_read_networks_in_netx(graph):
+    assert_same_spikes(quantize(load(graph.model())), "netx", 5)
 
 
 def _weights_that_netx_applies(weight, inputs):
@@ -176,10 +209,10 @@ _HALVES = st.tuples(st.integers(-128, 127), st.integers(-128, 127)).flatmap(lamb
 @example([-16, 0], 120)
 def test_netx_falsifies_exactly_the_dense_weights_that_are_refused(halves, feedback):
     weight = 2 * np.array([halves], np.int32)
-    synapse = Dense(weight, None if feedback is None else 2 * np.array([[feedback]], np.int32))
-    weight = synapse.weights
-    network = build((len(halves),), [(synapse, CubaNeuron(4096, 0, 10), False)])
-    refused = any(finding.target == "netx" for finding in findings(network))
+    back = {} if feedback is None else {0: 2 * np.array([[feedback]], np.int32)}
+    network = build((len(halves),), [(Dense(weight), CubaNeuron(4096, 0, 10), False)], feedback=back)
+    weight = np.hstack([weight, *back.values()])
+    refused = bool(TARGETS["netx"].check(network))
     try:
         with np.errstate(divide="ignore"):
             right = (_weights_that_netx_applies(weight, len(halves)) == weight).all()
@@ -194,7 +227,7 @@ def test_fewer_steps_than_layers(steps, samples, tmp_path):
     x = spikes(network, steps, samples)
     save_netx(network, tmp_path / "a.net")
     expected = simulate(network, x)
-    for spikes_, layer in zip(run_netx_layers(tmp_path / "a.net", x), expected, strict=True):
+    for spikes_, layer in zip(run_netx_layers(tmp_path / "a.net", x[INPUT]), expected, strict=True):
         assert (spikes_ == expected[layer]).all()
 
 
@@ -206,50 +239,54 @@ def test_more_groups_than_lava_can_count(tmp_path):
     x = spikes(network, 4, 2)
     (expected,) = simulate(network, x).values()
     assert 0 < expected.mean() < 1
-    assert (run_netx(tmp_path / "a.net", x) == expected).all()
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_file_reads_back_as_the_network(name, tmp_path):
-    save_netx(EXAMPLES[name], tmp_path / "a.net")
-    assert_same_numbers(load_netx(tmp_path / "a.net"), EXAMPLES[name])
+    assert (run_netx(tmp_path / "a.net", x[INPUT]) == expected).all()
 
 
 @pytest.mark.parametrize("i_decay", [4096, 1000])
 def test_slayer_adds_the_bias_of_recurrent_layers_to_their_current(i_decay, monkeypatch):
     """Which is why those with a current that outlasts a step are refused."""
     rng = np.random.default_rng(2)
-    synapse = Dense(weights(rng, 6, 5), weights(rng, 6, 6))
-    network = build((5,), [(synapse, CubaNeuron(i_decay, 200, 400), True)])
+    neuron = CubaNeuron(i_decay, 200, 400)
+    network = build((5,), [(Dense(weights(rng, 6, 5)), neuron, True)], feedback={0: weights(rng, 6, 6)})
     x = spikes(network, 12, 2)
     (expected,) = simulate(network, x).values()
+    given_ = torch.from_numpy(np.moveaxis(x[INPUT], 0, -1).copy())
     if i_decay == 4096:
         (block,) = to_slayer(network)
         for _ in range(2):  # a second run starts from rest again
-            found = block(torch.from_numpy(np.moveaxis(x, 0, -1).copy())).detach().numpy()
-            assert (np.moveaxis(found, -1, 0) == expected).all()
+            assert (np.moveaxis(block(given_).detach().numpy(), -1, 0) == expected).all()
         return
     with pytest.raises(LimitError, match="slayer adds"):
         to_slayer(network)
-    monkeypatch.setattr("onnx2lava.write.slayer.require_slayer_exact", lambda network: None)
+    monkeypatch.setattr("onnx2lava.targets.slayer.building.checked", lambda network: [])
     (block,) = to_slayer(network)
-    wrong = block(torch.from_numpy(np.moveaxis(x, 0, -1).copy())).detach().numpy()
-    assert (np.moveaxis(wrong, -1, 0) != expected).any()
-    assert "slayer adds" in verify(network, x).left_out["slayer"]
+    assert (np.moveaxis(block(given_).detach().numpy(), -1, 0) != expected).any()
+    assert "slayer adds" in verify(network, x, against=None).left_out["slayer"]
 
 
-def test_the_longest_delay_and_counts_into_a_recurrent_layer(tmp_path):
+def test_sums_that_lavas_convolution_wraps_become_those_of_a_matrix(tmp_path):
+    """From 2**23 on; the same sums in a matrix do not wrap."""
+    neuron = CubaNeuron(4096, 4096, 131071)
+    network = build((255, 1, 1), [(Conv(np.full((2, 255, 1, 1), 254)), neuron, False)], bits=8)
+    assert TARGETS["netx"].check(network) == []
+    assert isinstance(TARGETS["netx"].legalise(network).populations[0].edges[0].map, Dense)
+    x = {INPUT: np.full((4, 2, 255, 1, 1), 255, np.float32)}
+    save_netx(network, tmp_path / "a.net")
+    assert (run_netx(tmp_path / "a.net", x[INPUT]) == simulate(network, x)["conv_fc.0"].reshape(4, 2, 2)).all()
+
+
+def test_the_longest_delay_and_counts_into_a_recurrent_layer():
     rng = np.random.default_rng(5)
     layers = [
-        (Dense(weights(rng, 6, 5), weights(rng, 6, 6)), CubaNeuron(4096, 300, 9000), True),
+        (Dense(weights(rng, 6, 5)), CubaNeuron(4096, 300, 9000), True),
         (Dense(weights(rng, 4, 6)), CubaNeuron(1000, 10, 300), True),
     ]
-    network = replace(build((5,), layers, delays=(0, 62)), message_bits=8)
-    x = rng.integers(0, 256, (70, 3, 5)).astype(np.float32)
-    save_netx(network, tmp_path / "a.net")
-    for found, (name, expected) in zip(run_netx_layers(tmp_path / "a.net", x), simulate(network, x).items(), strict=True):
+    network = build((5,), layers, delays=(0, 62), feedback={0: weights(rng, 6, 6)}, bits=8)
+    x = spikes(network, 70, 3)
+    found = TARGETS["netx"].run(network, x)
+    for name, expected in simulate(network, x).items():
         assert 0 < expected.mean() < 1, name
-        assert (found == expected).all(), name
+        assert (found[name] == expected).all(), name
 
 
 def _killer(_done, _total):
@@ -269,8 +306,8 @@ def test_no_process_of_lava_is_left_behind(progress, error, tmp_path):
     save_netx(network, tmp_path / "a.net")
     x = spikes(network, 4, 3)
     with pytest.raises(error):
-        run_netx(tmp_path / "a.net", x, progress=progress)
+        run_netx(tmp_path / "a.net", x[INPUT], progress=progress)
     assert multiprocessing.active_children() == []
     (*_, expected) = simulate(network, x).values()
-    assert (run_netx(tmp_path / "a.net", x) == expected).all()
+    assert (run_netx(tmp_path / "a.net", x[INPUT]) == expected).all()
     assert multiprocessing.active_children() == []

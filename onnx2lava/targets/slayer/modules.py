@@ -2,8 +2,9 @@
 
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 
 from custom_ops.loihi import DECAY_UNIT
@@ -94,7 +95,7 @@ class _Population(torch.nn.Module):
         samples, steps = some.shape[0], some.shape[-1]
         sums = some.new_zeros((samples, *self._shape, steps))
         for sources, reads, delays, synapse in zip(self._sources, self._reads, self.delays, self.synapses, strict=True):
-            parts = zip(sources, delays, strict=True)  # type: ignore[arg-type]
+            parts = zip(sources, cast(torch.nn.ModuleList, delays), strict=True)
             incoming = sum(delay(spikes[source]).reshape(samples, *reads, steps) for source, delay in parts)
             sums = sums + synapse(incoming).reshape(sums.shape)
         if self.feedback is None:
@@ -182,7 +183,7 @@ def _finish(neuron: Any, population: Population[CubaNeuron], shape: Shape) -> No
     if bias is not None:
         # slayer's bias is the negative mean of a batch norm, which would be rounded to even 8-bit numbers like a weight.
         each = bias.shape == population.shape or len(shape) < len(population.shape)
-        values = population.flat_bias() if each else bias
+        values = np.broadcast_to(population.bias_column(), population.shape).reshape(-1) if each else bias
         neuron.norm.running_mean = -torch.tensor(values, dtype=torch.float32) / SCALE
         neuron.norm.num_features = len(values)
         neuron.norm.pre_hook_fx = partial(_unrounded, shape if each else (*shape[:1], *[1] * (len(shape) - 1)))

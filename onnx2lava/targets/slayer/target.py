@@ -1,5 +1,7 @@
 """slayer as a target."""
 
+from typing import Any
+
 import numpy as np
 
 from custom_ops.errors import RuntimeUnavailableError
@@ -33,7 +35,7 @@ class _Slayer(Target):
         return legalised(network)
 
     def run(self, network: Network[CubaNeuron], x: Spikes, progress: Progress | None = None) -> Spikes:
-        module = to_slayer(network)
+        module: Any = to_slayer(network)
         import torch
 
         given = [torch.from_numpy(np.moveaxis(x[name], 0, -1).copy()) for name in network.inputs]
