@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from custom_ops.operators import OPERATORS, Form
 from onnx2lava import quantize, save_netx, to_onnx
+from onnx2lava.targets import TARGETS
 from tests.onnx2lava.networks import examples, like_trained, on_grid
 
 __all__ = ["CONTAINER", "container", "netx_files", "onnx_files"]
@@ -143,6 +144,8 @@ def onnx_files() -> dict[str, bytes]:
     models["container"] = container()
     models["delayed, float"] = to_onnx(on_grid(examples()["delayed"]))
     models["recurrent, float"] = to_onnx(on_grid(examples()["recurrent"]))
+    for name in ("up and down again", "two inputs and two outputs", "feedback through a convolution"):
+        models[f"{name}, float"] = to_onnx(on_grid(examples()[name]))
     models["like trained"] = to_onnx(like_trained(bias=0.1, decay=0.5))
     files = {name: model.SerializeToString() for name, model in models.items()}
     files["digits_csnn.onnx"] = (ROOT / "models" / "digits_csnn.onnx").read_bytes()
@@ -150,12 +153,13 @@ def onnx_files() -> dict[str, bytes]:
 
 
 def netx_files(folder: Path) -> dict[str, bytes]:
-    """The same networks as ``.net`` files.
+    """Those of the same networks that are chains, as ``.net`` files.
 
     Args:
         folder: where they may be written for a moment.
     """
     networks = {**examples(), "like trained": quantize(like_trained(bias=0.1))}
+    networks = {name: network for name, network in networks.items() if not TARGETS["netx"].check(network)}
     files = {}
     for name, network in networks.items():
         path = folder / "whole.net"

@@ -19,8 +19,7 @@ import custom_ops
 import onnx2lava
 import sj2onnx
 from onnx2lava.errors import ConversionError
-from onnx2lava.network import Dense
-from onnx2lava.simulate import simulate
+from onnx2lava.targets.numpy import simulate
 
 ROOT = Path(__file__).parents[2]
 STEPS, SAMPLES = 10, 3
@@ -131,17 +130,21 @@ def exported(name: str) -> tuple[nn.Module, torch.Tensor, onnx.ModelProto]:
     return net, x, sj2onnx.export(net, x)
 
 
+def as_input(x: torch.Tensor) -> dict[str, np.ndarray]:
+    return {"input": x.numpy()}
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_layers_give_the_spikes_of_spikingjelly(name: str) -> None:
     net, x, model = exported(name)
     expected = spikes_of(net, x)
     network = onnx2lava.load(model)
-    found = simulate(network, x.numpy())
+    found = simulate(network, as_input(x))
     for spikes in found.values():
         assert 0 < spikes.mean() < 1
-    assert (found[network.blocks[-1].name] == expected).all()
-    late = sum(block.delay for block in network.blocks)
-    back = sum(isinstance(block.synapse, Dense) and block.synapse.recurrent is not None for block in network.blocks)
+    assert (found[network.populations[-1].name] == expected).all()
+    late = sum(edge.delay for each in network.populations for edge in each.edges if edge not in each.feedback)
+    back = sum(bool(each.feedback) for each in network.populations)
     assert late + back == sum(
         module.delay_steps
         if isinstance(module, layer.Delay)
@@ -150,7 +153,7 @@ def test_the_layers_give_the_spikes_of_spikingjelly(name: str) -> None:
     )
     # Written and read again, in real numbers: the same.
     again = onnx2lava.load(onnx2lava.to_onnx(network))
-    assert (list(simulate(again, x.numpy()).values())[-1] == expected).all()
+    assert (list(simulate(again, as_input(x)).values())[-1] == expected).all()
     (run,) = custom_ops.session(onnx2lava.to_onnx(network)).run(None, {"input": x.numpy()})
     assert (run == expected).all()
 
@@ -176,7 +179,7 @@ def test_random_recurrent_layers(
     inside = chain(layer.Linear(6, 6, bias=bias), make())
     container = fed_back(inside, 6, 6, bias) if linear else added(inside, lambda y, x: factors[0] * x + y * factors[1])
     net, x = on_grid(chain(container), seed), given_spikes((6,))
-    (found,) = simulate(onnx2lava.load(sj2onnx.export(net, x)), x.numpy()).values()
+    (found,) = simulate(onnx2lava.load(sj2onnx.export(net, x)), as_input(x)).values()
     assert (found == spikes_of(net, x)).all()
 
 
