@@ -59,7 +59,7 @@ def written(
         LimitError: the format cannot hold the network.
         ModelFileError: a file cannot be written; then all are as they were.
     """
-    from .targets.netx import save_netx
+    from .targets.netx import NETX, save_netx
     from .targets.onnx import to_onnx
 
     def net(path: Path) -> None:
@@ -76,7 +76,8 @@ def written(
     files: dict[Path, Callable[[Path], None]] = {output: writers[output.suffix]}
     if loihi_onnx is not None:
         files[loihi_onnx] = onnx
-    parts = host_parts(network, output)
+    # Where NetX's last layer is flat, the readout that fits it reads the ONNX file's images as well.
+    parts = host_parts(NETX.legalise(network) if output.suffix == ".net" else network, output)
     for path, model in parts.items():
         if model is not None:
             files[path] = lambda temporary, model=model: write_model(model, temporary)  # type: ignore[misc]
