@@ -162,7 +162,11 @@ def workers(jobs: int, dask: str | None) -> Iterator[Executor | None]:
             yield executor
     elif jobs > 1:
         with Processes(jobs) as executor:
-            yield executor
+            try:
+                yield executor
+            except BaseException:
+                executor.abandon()
+                raise
     else:
         yield None
 
@@ -190,6 +194,12 @@ class Processes(Executor):
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = self._new()
             return self._pool.submit(fn, *args, **kwargs)
+
+    def abandon(self) -> None:
+        """End the processes where they are; those in the middle of a run of Lava take its processes with them."""
+        for process in list((self._pool._processes or {}).values()):
+            process.terminate()
+        self.shutdown(cancel_futures=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As that of any executor."""

@@ -1,89 +1,392 @@
-"""The command line: exit codes, messages without traceback, and files that are whole or not there."""
+"""The command line: exit codes, messages without traceback, files that are whole or not there, and tables that can be read."""
 
+import json
+import os
+import pty
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import onnx
 import pytest
+from rich.console import Console
 
-import onnx2lava
 from custom_ops.trace import Trace, read_trace, write_trace
-from onnx2lava import load, load_netx, to_onnx
-from onnx2lava.simulate import simulate
-from tests.onnx2lava.networks import assert_same, assert_same_numbers, examples, spikes
+from onnx2lava import CubaNeuron, load, load_netx, quantize, to_onnx, verify
+from onnx2lava.network import INPUT
+from onnx2lava.quantization import quantization_report
+from onnx2lava.targets.numpy import simulate
+from onnx2lava.verification import read_json
+from onnx2lava.verification.tables import network_table, quantization_table, verification_table
+from tests.onnx2lava.host_graphs import images, network
+from tests.onnx2lava.networks import assert_same, assert_same_numbers, chains, graphs, like_trained, spikes
 
-NETWORK = examples()["strided, dilated, grouped, odd, biased"]
+ROOT = Path(__file__).parents[2]
+NETWORK = chains()["strided, dilated, grouped, odd, biased"]
 
 
-def run(*arguments, code):
-    result = subprocess.run([sys.executable, "-m", "onnx2lava", *map(str, arguments)], capture_output=True, text=True)
-    assert result.returncode == code, result.stderr + result.stdout
-    assert "Traceback" not in result.stderr
+def start(*arguments, folder, environment=None, **options):
+    command = [sys.executable, "-m", "onnx2lava", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
+
+
+def run(*arguments, folder, code, environment=None, stdout=subprocess.PIPE):
+    process = start(*arguments, folder=folder, environment=environment, stdout=stdout, stderr=subprocess.PIPE)
+    out, err = process.communicate()
+    assert process.returncode == code, err + (out or "")
+    assert "Traceback" not in err
+    assert "fault of sj2lava" not in err
     if code == 2:
-        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-        assert result.stderr.startswith("Error: ")
-    return result.stderr if code == 2 else result.stdout
+        assert len(err.strip().splitlines()) == 1, err
+        assert err.startswith("Error: ")
+    return err if code == 2 else out
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model with its input and trace; tests must leave them as they are."""
+    folder = tmp_path_factory.mktemp("made")
+    onnx.save(to_onnx(NETWORK), folder / "in.onnx")
+    onnx.save(network("a vote at each step"), folder / "images.onnx")
+    x = spikes(NETWORK, 6, 3)
+    np.save(folder / "x.npy", x[INPUT])
+    write_trace(Trace(x[INPUT], {name: s.astype(np.uint8) for name, s in simulate(NETWORK, x).items()}), folder / "trace.npz")
+    return folder
 
 
 @pytest.fixture
-def folder(tmp_path):
-    onnx.save(to_onnx(NETWORK), tmp_path / "in.onnx")
-    x = spikes(NETWORK, 6, 3)
-    np.save(tmp_path / "x.npy", x)
-    write_trace(Trace(x, {name: s.astype(np.uint8) for name, s in simulate(NETWORK, x).items()}), tmp_path / "trace.npz")
+def folder(made, tmp_path):
+    for path in made.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
 
 
 def test_convert_writes_both_files_and_inspect_shows_them(folder):
-    run("convert", folder / "in.onnx", "-o", folder / "out.net", "--loihi-onnx", folder / "out.onnx", code=0)
+    run("convert", "in.onnx", "-o", "out.net", "--loihi-onnx", "out.onnx", folder=folder, code=0)
     assert_same_numbers(load_netx(folder / "out.net"), NETWORK)
     assert_same(load(folder / "out.onnx"), NETWORK)
     for name in ("in.onnx", "out.net"):
-        shown = run("inspect", folder / name, code=0)
+        shown = run("inspect", name, folder=folder, code=0)
         assert "threshold" in shown
         assert "groups 3" in shown
+    run("convert", "out.net", "-o", "back.onnx", folder=folder, code=0)
+    assert_same_numbers(load(folder / "back.onnx"), NETWORK)
 
 
 def test_verify_agrees_with_a_trace_and_finds_one_wrong_spike(folder):
-    verify = ("verify", folder / "in.onnx", "--against", "ort,numpy", "--trace")
-    assert "Every spike is the same" in run(*verify, folder / "trace.npz", code=0)
+    command = ("verify", "in.onnx", "--against", "ort,numpy", "--trace")
+    assert "Every spike is the same in trace, file, ort, numpy." in run(*command, "trace.npz", folder=folder, code=0)
     trace = read_trace(folder / "trace.npz")
-    trace.spikes["conv_fc.1"][2, 1, 0, 0, 0] ^= 1
-    write_trace(trace, folder / "wrong.npz")
-    shown = run(*verify, folder / "wrong.npz", code=1)
-    assert "3 spikes differ" in shown  # one in each of the two runtimes and in the file itself
+    wrong = {name: np.array(values) for name, values in trace.spikes.items()}
+    wrong["conv_fc.1"][2, 1, 0, 0, 0] ^= 1
+    write_trace(Trace(trace.input, wrong), folder / "wrong.npz")
+    shown = run(*command, "wrong.npz", folder=folder, code=1)
+    assert "1 spike differs: first in 'conv_fc.1' at time step 2, sample 1, neuron 0, where file is not as trace." in shown
+
+
+def test_parts_in_several_processes_are_the_whole(folder):
+    command = ("verify", "in.onnx", "--trace", "trace.npz", "--against", "ort,numpy", "--json")
+    run(*command, "all.json", "--jobs", "2", "--batch", "1", folder=folder, code=0)
+    run(*command, "a.json", "--samples", "0:2", folder=folder, code=0)
+    run(*command, "b.json", "--samples", "2:", "--batch", "1", folder=folder, code=0)
+    shown = run("merge", "b.json", "a.json", "-o", "ab.json", "--report", "page", folder=folder, code=0)
+    assert "Every spike is the same" in shown
+    assert (folder / "page" / "index.html").exists()
+    whole, both = (json.loads((folder / name).read_text()) for name in ("all.json", "ab.json"))
+    for each in (whole, both):
+        del each["seconds"]
+    assert {name: both[name] for name in whole} == whole
+    assert "stand in two parts" in run("merge", "a.json", "a.json", folder=folder, code=2)
+
+
+def test_strict_makes_notes_an_error(folder):
+    command = ("verify", "in.onnx", "--input", "x.npy", "--against", "ort,numpy")
+    run(*command, "--strict", folder=folder, code=0)
+    np.save(folder / "silence.npy", np.zeros((2, 1, 3, 9, 7), np.uint8))
+    deaf = replace(NETWORK, populations=tuple(replace(each, bias=None) for each in NETWORK.populations))
+    onnx.save(to_onnx(deaf), folder / "deaf.onnx")
+    command = ("verify", "deaf.onnx", "--input", "silence.npy", "--against", "ort,numpy")
+    assert "Every spike is the same" not in run(*command, folder=folder, code=0)
+    process = start(*command, "--strict", folder=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert err.startswith("Error: With --strict, 3 of the notes above are errors")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["inspect", "missing.onnx"], "Cannot read missing.onnx"),
+        (["inspect", "missing.onnx"], "Cannot read missing.onnx: No such file or directory"),
         (["inspect", "x.npy"], "not an ONNX file"),
+        (["inspect", "pipe"], "Cannot read pipe: it is not a file"),
         (["convert", "in.onnx", "-o", "nowhere/out.net"], "Cannot write nowhere/out.net"),
+        (["convert", "in.onnx", "-o", "in.onnx"], "in.onnx is also an input"),
+        (["convert", "in.onnx", "-o", "./in.onnx"], "in.onnx is also an input"),
+        (["convert", "in.onnx", "-o", "o.net", "--loihi-onnx", "in.onnx"], "in.onnx is also an input"),
+        (["convert", "in.onnx", "-o", "o.net", "--loihi-onnx", "o.net"], "o.net is given twice"),
+        (["convert", "in.onnx", "-o", "o.txt"], "ends with neither .net"),
+        (["convert", "in.onnx", "-o", "o.net", "--loihi-onnx", "p.net"], "does not end with .onnx"),
+        (["convert", "in.onnx", "-o", ""], "Cannot write"),
+        (["convert", "in.onnx", "-o", "."], "it is a folder"),
+        (["convert", "in.onnx", "-o", "pipe"], "it is a device or a pipe"),
+        (["convert", "in.onnx", "-o", "/dev/null"], "it is a device or a pipe"),
         (["convert", "in.onnx", "-o", "out.net", "--scale", "many"], "neither auto nor"),
+        (["convert", "in.onnx", "-o", "out.net", "--scale", "9" * 5000], "neither auto nor"),
         (["convert", "in.onnx", "-o", "out.net", "--calibration", "in.onnx"], "not an .npy file"),
+        (["convert", "in.onnx", "-o", "out.net", "--calibration", "pipe"], "Cannot read pipe: it is not a file"),
         (["verify", "in.onnx"], "no input"),
         (["verify", "in.onnx", "--input", "x.npy", "--against", "ort,brian"], "no runtime brian"),
         (["verify", "in.onnx", "--input", "x.npy", "--trace", "other.npz"], "another input"),
         (["verify", "in.onnx", "--input", "x.npy", "--trace", "strange.npz"], "'strange' with the shape"),
         (["verify", "in.onnx", "--input", "x.npy", "--labels", "x.npy"], "labels have the shape"),
-        (["verify", "in.onnx", "--trace", "x.npy"], "not a trace"),
+        (["verify", "in.onnx", "--input", "missing.npy"], "Cannot read missing.npy: No such file or directory"),
+        (["verify", "in.onnx", "--input", "pipe"], "Cannot read pipe: it is not a file"),
+        (["verify", "in.onnx", "--input", "in.onnx"], "in.onnx is not an .npy file of numbers, but something else"),
+        (["verify", "in.onnx", "--trace", "x.npy"], "x.npy is not a trace, which is an .npz file, but an .npy file"),
+        (["verify", "in.onnx", "--labels", "trace.npz", "--input", "x.npy"], "give it as --trace"),
         (["verify", "in.onnx", "--input", "small.npy"], "the network reads"),
-        (["verify", "in.onnx", "--input", "objects.npy"], "not an .npy file"),
+        (["verify", "in.onnx", "--input", "objects.npy"], "it holds objects, not numbers"),
+        (["verify", "in.onnx", "--input", "damaged.npy"], "not an .npy file of numbers"),
+        (["verify", "in.onnx", "--input", "x.npy", "--json", "nowhere/a.json"], "Cannot write nowhere/a.json"),
+        (["verify", "in.onnx", "--input", "x.npy", "--json", "x.npy"], "x.npy is also an input"),
+        (["verify", "in.onnx", "--input", "x.npy", "--report", "in.onnx"], "Cannot write to in.onnx"),
+        (["verify", "in.onnx", "--input", "x.npy", "--samples", "5"], "'5' are no range"),
+        (["verify", "in.onnx", "--input", "x.npy", "--samples", "5:9"], "there are 3"),
+        (["verify", "in.onnx", "--input", "x.npy", "--jobs", "0"], "at least 1"),
+        (["merge", "x.npy"], "not a result"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(folder, monkeypatch, arguments, message):
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("PYTHONPATH", str(Path(onnx2lava.__file__).parents[1]))
-    np.save("small.npy", np.zeros((3, 1, 2, 2, 2), np.float32))
-    np.save("objects.npy", np.array([{}], dtype=object))
+def test_bad_input_is_one_sentence_and_exit_code_2(folder, arguments, message):
+    np.save(folder / "small.npy", np.zeros((3, 1, 2, 2, 2), np.float32))
+    np.save(folder / "objects.npy", np.array([{}], dtype=object))
+    header = (folder / "x.npy").read_bytes()
+    (folder / "damaged.npy").write_bytes(header.replace(b"(6, 3, 3", b"(6,(3, 3"))
+    os.mkfifo(folder / "pipe")
+    trace = read_trace(folder / "trace.npz")
+    write_trace(Trace(1 - trace.input, trace.spikes), folder / "other.npz")
+    write_trace(Trace(trace.input, {"strange": trace.input}), folder / "strange.npz")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert message in run(*arguments, folder=folder, code=2)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_lava_that_is_broken_is_not_called_missing(folder):
     (folder / "lava").mkdir()
     (folder / "lava" / "__init__.py").write_text("raise ImportError('not on this machine')")
-    trace = read_trace("trace.npz")
-    write_trace(Trace(1 - trace.input, trace.spikes), "other.npz")
-    write_trace(Trace(trace.input, {"strange": trace.input}), "strange.npz")
-    before = {path.name for path in folder.iterdir()}
-    assert message in run(*arguments, code=2)
-    assert {path.name for path in folder.iterdir()} == before
+    environment = {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    said = run("verify", "in.onnx", "--input", "x.npy", "--against", "lava", folder=folder, code=2, environment=environment)
+    assert "is installed, but" in said
+    assert "ImportError: not on this machine" in said
+
+
+# Several files are one.
+
+
+def test_parts_for_the_host_appear_with_the_network_and_go_with_it(folder):
+    convert = ("convert", "images.onnx", "-o", "out.net", "--input-kind", "images")
+    run(*convert, folder=folder, code=0)
+    assert (folder / "out.encoder.onnx").exists()
+    assert (folder / "out.readout.onnx").exists()
+    shown = run("convert", "in.onnx", "-o", "out.net", folder=folder, code=0)
+    assert "removed out.encoder.onnx" in shown
+    assert not (folder / "out.encoder.onnx").exists()
+    assert not (folder / "out.readout.onnx").exists()
+    # A part of another network beside a new one stays.
+    (folder / "new.readout.onnx").write_bytes(b"mine")
+    run("convert", "in.onnx", "-o", "new.net", folder=folder, code=0)
+    assert (folder / "new.readout.onnx").read_bytes() == b"mine"
+
+
+def test_if_one_file_cannot_be_written_all_stay_as_they_were(folder):
+    for name in ("out.net", "out.encoder.onnx"):
+        (folder / name).write_bytes(b"old")
+    (folder / "out.readout.onnx").mkdir()
+    said = run("convert", "images.onnx", "-o", "out.net", "--input-kind", "images", folder=folder, code=2)
+    assert "out.readout.onnx" in said
+    assert (folder / "out.net").read_bytes() == (folder / "out.encoder.onnx").read_bytes() == b"old"
+
+
+def test_a_readout_does_not_eat_the_input(folder):
+    (folder / "net.readout.onnx").write_bytes((folder / "images.onnx").read_bytes())
+    said = run("convert", "net.readout.onnx", "-o", "net.net", "--input-kind", "images", folder=folder, code=2)
+    assert "net.readout.onnx is also an input" in said
+    assert (folder / "net.readout.onnx").read_bytes() == (folder / "images.onnx").read_bytes()
+
+
+def test_the_kind_of_input_is_what_the_exporter_saw(folder):
+    model = network("a vote at each step")
+    model.metadata_props.append(onnx.StringStringEntryProto(key="sj2lava.input_kind", value="images"))
+    onnx.save(model, folder / "noted.onnx")
+    assert "images" in run("inspect", "noted.onnx", folder=folder, code=0)
+    np.save(folder / "images.npy", images(5, 2))
+    run("verify", "noted.onnx", "--input", "images.npy", "--against", "ort,numpy", folder=folder, code=0)
+    said = run("verify", "noted.onnx", "--input", "images.npy", "--input-kind", "spikes", folder=folder, code=2)
+    assert "--input-kind images" in said
+
+
+# Exit code 1 means that spikes differ, and nothing else does.
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "gbk", "utf-8"])
+def test_any_encoding_of_the_terminal(folder, encoding):
+    shown = run("inspect", "in.onnx", folder=folder, code=0, environment={"PYTHONIOENCODING": encoding})
+    assert "conv_fc.0" in shown
+
+
+def test_a_reader_that_goes_away_and_a_full_disk(folder):
+    command = ("verify", "in.onnx", "--input", "x.npy", "--against", "ort,numpy")
+    for trace, code in ((False, 0), (True, 1)):
+        extra = ()
+        if trace:
+            recorded = read_trace(folder / "trace.npz")
+            wrong = {"conv_fc.1": 1 - np.array(recorded.spikes["conv_fc.1"])}
+            write_trace(Trace(recorded.input, wrong), folder / "wrong.npz")
+            extra = ("--trace", "wrong.npz")
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = start(*command, *extra, folder=folder, stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
+        _, err = process.communicate()
+        assert (process.returncode, err) == (code, "")
+    with Path("/dev/full").open("w") as full:
+        assert "No space left" in run("inspect", "in.onnx", folder=folder, code=2, stdout=full)
+
+
+def test_a_fault_of_the_program_is_a_sentence(folder):
+    code = "import sys, onnx2lava.verification.tables as t; t.network_table = 5; sys.argv[1:] = ['inspect', 'in.onnx']\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", code + "from onnx2lava.cli import main; main()"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("Error: This is a fault of sj2lava itself (TypeError: 'int' object is not callable, in cli.py:")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_in_the_middle_leaves_nothing(folder, number, code):
+    """The executor's processes and temporary files are gone as well."""
+    x = np.broadcast_to(np.load(folder / "x.npy")[:, :1], (6, 200_000, 3, 9, 7))
+    np.save(folder / "long.npy", x)
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    process = start(
+        *("verify", "in.onnx", "--input", "long.npy", "--against", "ort,numpy", "--jobs", "2", "--json", "a.json"),
+        folder=folder,
+        environment={"TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(_group(process.pid)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    deadline = time.monotonic() + 30
+    while _group(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _group(process.pid)
+    assert not [path for path in temporary.iterdir() if path.name != ".ses"]  # which onnxruntime leaves
+    assert not (folder / "a.json").exists()
+
+
+def _group(leader):
+    """The processes of a session, but those that have ended and were not asked for yet."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(group) == leader and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+# Tables.
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_tables_fit_and_cut_no_number(width):
+    trained = like_trained(bias=0.1, decay=0.3)
+    quantised = quantize(trained)
+    network = graphs()["sums of synapses and concatenation"]
+    x = spikes(trained, 6, 2)
+    result = verify(trained, x, against=["ort", "ort-native", "numpy"], labels=np.zeros(2, int))
+    tables = [
+        network_table(quantised),
+        network_table(network),
+        quantization_table(quantization_report(trained, quantised)),
+        verification_table(result),
+    ]
+    for table in tables:
+        console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+        console.print(table)
+        text = console.export_text()
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text.replace(" … ", "")
+        words = set(text.split())
+        for row in [*table.rows, *table.totals]:
+            for cell in row:
+                assert set(cell.split()) <= words, cell
+
+
+def test_tables_in_a_terminal_of_80_columns_and_wide_ones(folder):
+    def shown(*arguments):
+        leader, follower = pty.openpty()
+        process = start(*arguments, folder=folder, stdout=follower, stderr=subprocess.PIPE, environment={"COLUMNS": "80"})
+        os.close(follower)
+        text = b""
+        while True:
+            try:
+                more = os.read(leader, 65536)
+            except OSError:
+                break
+            if not more:
+                break
+            text += more
+        os.close(leader)
+        process.communicate()
+        assert process.returncode == 0
+        return text.decode()
+
+    narrow = shown("inspect", "in.onnx").splitlines()
+    assert sum("conv_fc.0" in line for line in narrow) > 1
+    wide = [line for line in shown("inspect", "in.onnx", "--wide").splitlines() if "conv_fc.0" in line]
+    assert len(wide) == 1
+
+
+def test_silent_layers_are_not_called_the_same(folder):
+    deaf = replace(NETWORK.populations[2], neuron=CubaNeuron(4096, 0, 131071))
+    network = replace(NETWORK, populations=(*NETWORK.populations[:2], deaf))
+    onnx.save(to_onnx(network), folder / "deaf.onnx")
+    shown = run("verify", "deaf.onnx", "--input", "x.npy", "--against", "ort,numpy", folder=folder, code=0)
+    assert "Every spike is the same" not in shown
+    assert "'conv_fc.2' never fired" in shown
+
+
+def test_input_from_hdf5_and_a_netx_file_as_the_network(folder):
+    run("convert", "in.onnx", "-o", "net.net", folder=folder, code=0)
+    with h5py.File(folder / "x.h5", "w") as file:
+        file["input"] = np.load(folder / "x.npy").astype(np.uint8)
+    command = ("verify", "net.net", "--input", "x.h5", "--against", "ort,numpy", "--json", "a.json")
+    assert "Every spike is the same" in run(*command, folder=folder, code=0)
+    assert read_json(folder / "a.json").model["name"] == "net.net"
+
+
+def test_version_and_short_help(folder):
+    assert run("--version", folder=folder, code=0).startswith("onnx2lava ")
+    assert "verify" in run("-h", folder=folder, code=0)

@@ -12,7 +12,10 @@ from custom_ops.trace import Trace
 from onnx2lava import load, load_netx, quantize, save_netx, to_onnx, verify
 from onnx2lava.errors import ConversionError, LimitError
 from onnx2lava.host import classes, decode, encode
-from onnx2lava.limits import require_integers
+from onnx2lava.network import INPUT, Dense, Edge, Input, Network, Population
+from onnx2lava.network.neurons import CubaNeuron
+from onnx2lava.targets import require
+from onnx2lava.targets.limits import loihi
 from tests.onnx2lava.host_graphs import READOUTS, images, network
 
 
@@ -65,7 +68,7 @@ def test_three_files_are_the_network(readout, tmp_path):
     said = stock(tmp_path / "out.readout.onnx", loihi) if with_readout else loihi
     assert result.accuracy["float"] == 1
     assert result.accuracy["ort"] == result.same_class["ort"] == np.mean(classes(said, 6) == classes(output, 6))
-    assert len(load_netx(tmp_path / "out.net").blocks) == 2
+    assert len(load_netx(tmp_path / "out.net").populations) == 2
 
 
 def test_inspect_shows_what_stays_on_the_host(tmp_path):
@@ -79,7 +82,7 @@ def test_inspect_shows_what_stays_on_the_host(tmp_path):
 def test_a_loihi_network_with_a_readout_is_compared_with_its_own_spikes():
     """The file's output is the readout's; its spikes are found by the layers' names."""
     float_network = quantize(load(network("a vote at each step"), input="images"))
-    spikes = encode(float_network, images(9, 3))
+    spikes = encode(float_network, images(9, 3))[INPUT]
     result = verify(float_network, images(9, 3), against=["ort", "numpy"])
     assert result.mismatches == 0
     assert {"file", "ort", "numpy"} == {*result.layers[-1].mismatches, result.layers[-1].reference}
@@ -97,16 +100,21 @@ def test_a_trace_may_show_the_encoders_layer():
     x = images(9, 3)
     quantised = quantize(load(network(), input="images"))
     recorded = verify(network(), x, against=["ort"], input="images").spikes["ort"]
-    layers = {block.name: recorded[block.name] for block in quantised.blocks}
-    trace = Trace(x, {"neuron.0": encode(quantised, x), **layers})
-    assert verify(network(), x, against=["ort"], input="images", trace=trace).mismatches == 0
+    trace = Trace(x, {"neuron.0": encode(quantised, x)[INPUT], **recorded})
+    result = verify(network(), x, against=["ort"], input="images", trace=trace)
+    assert result.mismatches == result.encoder_mismatches == 0
+    assert result.encoder[0].name == "neuron.0"
+    assert set(result.encoder[0].mismatches) == {"file", "trace"}
+    trace.spikes["neuron.0"][1, 2, 0, 0, 0] = 1 - trace.spikes["neuron.0"][1, 2, 0, 0, 0]
+    result = verify(network(), x, against=["ort"], input="images", trace=trace)
+    assert (result.mismatches, result.encoder_mismatches) == (0, 1)
 
 
 @pytest.mark.parametrize("readout", READOUTS)
 def test_counts_go_to_loihi_as_they_are(readout, tmp_path):
     convert(tmp_path, network(readout), "--input-kind", "counts")
     assert not (tmp_path / "out.encoder.onnx").exists()
-    assert load_netx(tmp_path / "out.net").message_bits == 8
+    assert load_netx(tmp_path / "out.net").inputs[INPUT].bits == 8
     assert "graded spikes of 8 bits" in inspect(tmp_path, "out.net")
     x = images(9, 6, counts=True)
     result = verify(network(readout), x, against=["ort", "numpy"], input="counts")
@@ -119,7 +127,7 @@ def test_counts_go_to_loihi_as_they_are(readout, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "x", "message"),
     [
-        ("spikes", images(2, 1), "other than 0 and 1.*images or counts"),
+        ("spikes", images(2, 1), "other than 0 and 1.*--input-kind images"),
         ("images", np.full((2, 1, 2, 7, 7), np.nan), "not finite"),
         ("images", np.zeros((2, 1, 5, 5, 5)), "reads \\[T, N, 2, 7, 7\\]"),
         ("counts", images(2, 1), "whole numbers 0 ... 255"),
@@ -132,12 +140,11 @@ def test_input_of_another_kind_is_refused(kind, x, message):
 
 
 def test_counts_can_sum_up_to_more_than_float32_holds():
-    from onnx2lava import Block, CubaNeuron, Dense, Network
-
-    block = Block("fc", Dense(np.full((1, 300), 254, np.int32)), CubaNeuron(4096, 0, 1), (300,))
-    require_integers(Network("spikes", (300,), (block,)))
+    edges = (Edge(INPUT, Dense(np.full((1, 300), 254, np.int32))),)
+    population = Population("fc", (1,), CubaNeuron(4096, 0, 1), edges)
+    require(loihi(Network("spikes", {INPUT: Input((300,))}, (population,), ("fc",))))
     with pytest.raises(LimitError, match="2\\*\\*24"):
-        require_integers(Network("counts", (300,), (block,), message_bits=8))
+        require(loihi(Network("counts", {INPUT: Input((300,), 8)}, (population,), ("fc",))))
 
 
 def test_message_bits_of_a_file_are_checked(tmp_path):
