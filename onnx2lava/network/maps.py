@@ -57,7 +57,8 @@ class Conv:
 
     def connections(self, shape: Shape) -> int:
         """Synaptic operations per time step at most, for an input ``shape``; those to zeros around the input included."""
-        return prod(self.output_shape(shape)[1:]) * int(self.weight.size)
+        places: int = prod(self.output_shape(shape)[1:])
+        return places * int(self.weight.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,8 @@ class ConvTranspose:
 
     def connections(self, shape: Shape) -> int:
         """Synaptic operations per time step at most, for an input ``shape``."""
-        return prod(shape[1:]) * int(self.weight.size)
+        places: int = prod(shape[1:])
+        return places * int(self.weight.size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -217,13 +217,14 @@ def _selected_inputs(
     if isinstance(step, Conv):
         whole = ungrouped(weight, step.groups, budget)
         _check_size(whole.shape[0] * inputs * prod(whole.shape[2:]))
-        read = np.zeros((whole.shape[0], inputs, *whole.shape[2:]))
-        np.add.at(read, (slice(None), index[kept]), whole[:, kept])
+        by_input = np.zeros((inputs, whole.shape[0], *whole.shape[2:]))
+        np.add.at(by_input, index[kept], whole[:, kept].swapaxes(0, 1))
+        read = by_input.swapaxes(0, 1)
     else:
         whole = ungrouped_transposed(step, budget)
         _check_size(inputs * prod(whole.shape[1:]))
         read = np.zeros((inputs, *whole.shape[1:]))
-        np.add.at(read, (index[kept],), whole[kept])
+        np.add.at(read, index[kept], whole[kept])
     return replace(step, weight=read, groups=1)
 
 

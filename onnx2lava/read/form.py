@@ -202,7 +202,8 @@ def _constant_through(step: Step, form: Form, features: Shape, budget: Budget | 
         weight = step.weight.astype(np.float64).sum(axis=(2, 3)).reshape(step.groups, -1, step.weight.shape[1])
         return np.asarray((weight * per_channel).sum(axis=2).reshape(-1, 1, 1))
     budget.take(prod(form.features))
-    return applied(step, np.broadcast_to(constant, form.features)[None], budget)[0].reshape(features)
+    through: Array = applied(step, np.broadcast_to(constant, form.features)[None], budget)[0].reshape(features)
+    return through
 
 
 def mapped_to(form: Form, step: Step, rank: int, budget: Budget, given: Sequence[int] | None = None) -> Form:

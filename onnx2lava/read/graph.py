@@ -69,6 +69,7 @@ class Reader:
         self._spikes: dict[ir.Value, str] = {}  # values that hold a population's spikes, and its name
         self._images = images
         self._bits = bits
+        self.outputs: tuple[str, ...] = ()
         self.output = self._output(output)
         self.given = self._read_inputs()
 

@@ -116,7 +116,7 @@ def _rename(graph: ir.Graph, names: Mapping[ir.Value, str]) -> None:
 
 
 def _set_name(graph: ir.Graph, value: ir.Value, name: str) -> None:
-    if value.name in graph.initializers:
+    if value.name is not None and value.name in graph.initializers:
         del graph.initializers[value.name]
         value.name = name
         graph.initializers[name] = value

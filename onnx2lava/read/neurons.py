@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import onnx_ir as ir
-
 from custom_ops.operators import CUBA_LIF, CUBA_LIF_NODE, IF, LIF, Attribute
 
 from ..network import CubaNeuron
@@ -75,7 +73,7 @@ def _leaky(call: Call) -> SpikingNeuron:
 def _attributes(call: Call, definitions: Sequence[Attribute]) -> dict[str, Any]:
     """The attributes of an operator, in range; None where one is left out that may be."""
     values: dict[str, Any] = {}
-    attributes: ir.Attributes = call.node.attributes
+    attributes = call.node.attributes
     for definition in definitions:
         read = attributes.get_int if definition.kind == "int" else attributes.get_float
         value = call.attribute(read, definition.name, definition.default)

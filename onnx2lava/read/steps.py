@@ -93,10 +93,10 @@ def applied_transposed(step: Step, y: Array, shape: Shape, budget: Budget) -> Ar
         case Scale():
             return np.asarray(y * step.factor.astype(np.float64))
         case Select():
-            x = np.zeros((len(y), *shape))
+            x = np.zeros((shape[0], len(y), *shape[1:]))
             kept = np.flatnonzero(step.index >= 0)
-            np.add.at(x, (slice(None), step.index[kept]), y[:, kept])
-            return x
+            np.add.at(x, step.index[kept], y[:, kept].swapaxes(0, 1))
+            return x.swapaxes(0, 1)
         case View():
             return y.reshape(len(y), *shape)
         case Dense():

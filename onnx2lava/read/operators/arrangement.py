@@ -19,7 +19,7 @@ _WHOLE = (ir.DataType.INT32, ir.DataType.INT64)
 _FEW = 1024
 
 
-def _same(call: Call) -> Value:
+def _same(call: Call) -> Form | Filled:
     value = call.inputs[0] if call.inputs else None
     if not isinstance(value, Form | Filled):
         return call.form()

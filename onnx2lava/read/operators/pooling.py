@@ -8,7 +8,7 @@ import numpy as np
 from ...network import Array, Conv, Shape, windows
 from ..axes import listed
 from ..call import Call, Operator, Value
-from ..form import Form, divided, mapped, mapped_to, unwound
+from ..form import Form, arranged, divided, mapped, mapped_to, unwound
 from ..steps import Scale
 from .constants import reduced
 from .synapses import image_rank, read_pads
@@ -72,7 +72,8 @@ def _elements(
     """How many elements count along one axis, window by window; at least one, since a window of padding alone gives 0."""
     first = np.arange(size[axis]) * stride[axis] - pads[axis]
     low, high = (-pads[axis], image[1 + axis] + pads[axis + 2]) if counts_padding else (0, image[1 + axis])
-    return np.maximum(np.minimum(first + kernel[axis], high) - np.maximum(first, low), 1)
+    elements: Array = np.maximum(np.minimum(first + kernel[axis], high) - np.maximum(first, low), 1)
+    return elements
 
 
 def _global_average_pool(call: Call) -> Value:
@@ -113,8 +114,6 @@ def _over_image(call: Call, form: Form, does: str) -> tuple[int, bool]:
 
 
 def _without_plane(form: Form, rank: int) -> Form:
-    from ..form import arranged
-
     return arranged(form, form.dims[: len(form.dims) - rank + 1])
 
 
