@@ -82,10 +82,11 @@ class Reader:
             ConversionError: a node has no counterpart on Loihi; the message names it.
         """
         needed = _ancestors([self.output])
-        neurons = [node for node in needed if self._is_neuron(node)]
+        self._require_read(needed)
+        neurons = [node for node in needed if _is_neuron(node)]
         before = _ancestors(value for node in neurons for value in node.inputs if value is not None)
         for node in self.graph:
-            if node in needed and (node in before or self._is_neuron(node)):
+            if node in needed and (node in before or _is_neuron(node)):
                 self.read_node(node)
         if not self.populations:
             more = " behind the one that turns images into spikes" if self.encoded else ""
@@ -128,6 +129,15 @@ class Reader:
             raise ConversionError("The model's inputs have different numbers of time steps or samples: give them the same ones.")
         (self.steps_and_samples,) = leads
         return given
+
+    def _require_read(self, needed: set[ir.Node]) -> None:
+        for value in self.given:
+            if len(self.given) > 1 and not any(use.node in needed for use in value.uses()):
+                names = ", ".join(repr(each.name) for each in self.given)
+                raise ConversionError(
+                    f"The model has {len(self.given)} inputs ({names}), of which {value.name!r} reaches no spiking layer: export it "
+                    "without states, or without that input."
+                )
 
     def _read_input(self, value: ir.Value, count: int) -> tuple[int, int]:
         shape = list(value.shape or ())
@@ -213,13 +223,10 @@ class Reader:
 
     # One node.
 
-    def _is_neuron(self, node: ir.Node) -> bool:
-        return node.domain not in STANDARD_DOMAINS
-
     def read_node(self, node: ir.Node) -> None:
         inputs = [None if value is None else self.value(value) for value in node.inputs]
         first = inputs[0] if inputs else None
-        if self._is_neuron(node) and isinstance(first, Form | HostValue):
+        if _is_neuron(node) and isinstance(first, Form | HostValue):
             self._values[node.outputs[0]] = self._spiking(Call(node, inputs, self.budget, self._gates))
             results: tuple[Value, ...] = ()
         elif any(isinstance(value, HostValue) for value in inputs):
@@ -380,6 +387,10 @@ class Reader:
         if node.domain not in STANDARD_DOMAINS:
             return stem  # two layers of one name, which the network refuses
         return next(name for name in (f"{stem}/{node.op_type}{i or ''}" for i in range(len(taken) + 1)) if name not in taken)
+
+
+def _is_neuron(node: ir.Node) -> bool:
+    return node.domain not in STANDARD_DOMAINS
 
 
 def _sources(value: Value | None) -> set[str]:

@@ -270,9 +270,7 @@ def test_quantised_networks_keep_their_scales_in_files():
         assert layer_scales(replace(network, metadata={"sj2lava.scales": strange})) == {}
 
 
-@pytest.mark.parametrize(
-    "strange", ["5", '{"mismatches": {"layer0": [1]}}', '{"samples": "a", "given": 1}', "["]
-)
+@pytest.mark.parametrize("strange", ["5", '{"mismatches": {"layer0": [1]}}', '{"samples": "a", "given": 1}', "["])
 def test_strange_metadata_of_calibration_say_nothing(strange):
     network = like_trained()
     quantised = quantize(network, scale=32)

@@ -1,4 +1,4 @@
-"""Lowering changes no spike: what torch computes of the graph as it is, in float64, the blocks compute as well."""
+"""Reading changes no spike: what torch computes of the graph as it is, in float64, the populations compute as well."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from hypothesis import given, seed, settings
 import custom_ops
 from onnx2lava import Conv, Dense, load, verify
 from onnx2lava.errors import ConversionError
-from onnx2lava.simulate import simulate
+from onnx2lava.targets.numpy import simulate
 from tests.onnx2lava.float_graphs import FloatGraph, float_graphs
 
 torch.set_num_threads(1)
@@ -25,12 +25,12 @@ def spikes(graph: FloatGraph, steps: int, samples: int) -> np.ndarray:
 
 @settings(max_examples=300, deadline=None)
 @given(float_graphs())
-def test_lowering_changes_no_spike(graph):
+def test_reading_changes_no_spike(graph):
     model = graph.model()
     network = load(model)
     x = spikes(graph, 6, 3)
     expected = graph.evaluate(x)
-    found = simulate(network, x)
+    found = simulate(network, {"input": x})
     assert set(expected) <= set(found)
     for name, values in expected.items():
         assert (found[name].reshape(values.shape) == values).all()
@@ -61,29 +61,30 @@ def pooled_and_padded(size: int) -> FloatGraph:
 
 
 def test_pooling_that_divides_evenly_stays_a_convolution():
-    (block,) = load(pooled_and_padded(8).model()).blocks
-    assert isinstance(block.synapse, Conv)
-    assert (block.synapse.stride, block.synapse.padding, block.synapse.weight.shape[2:]) == ((2, 2), (2, 2), (6, 6))
+    (population,) = load(pooled_and_padded(8).model()).populations
+    (synapse,) = (edge.map for edge in population.edges)
+    assert isinstance(synapse, Conv)
+    assert (synapse.stride, synapse.pads, synapse.weight.shape[2:]) == ((2, 2), (2, 2, 2, 2), (6, 6))
 
 
 def test_an_odd_last_row_is_seen_by_no_one():
     """Pooling drops it, and the padded convolution sees zeros in its place: a matrix can say so, and a large one is refused."""
     graph = pooled_and_padded(7)
-    (block,) = load(graph.model()).blocks
-    assert isinstance(block.synapse, Dense)
+    (population,) = load(graph.model()).populations
+    assert isinstance(population.edges[0].map, Dense)
     x = spikes(graph, 6, 3)
     silent = x.copy()
     silent[..., 6, :] = silent[..., 6] = 0
     assert (x != silent).any()
     (expected,) = graph.evaluate(x).values()
     for each in (x, silent):
-        (found,) = simulate(load(graph.model()), each).values()
+        (found,) = simulate(load(graph.model()), {"input": each}).values()
         assert (found.reshape(expected.shape) == expected).all()
-    with pytest.raises(ConversionError, match=r"'neuron.0/IF' \(snn.IF\).*as a matrix that takes"):
+    with pytest.raises(ConversionError, match=r"'neuron.0/IF' \(snn.IF\).*no single convolution.* weights"):
         load(pooled_and_padded(101).model())
 
 
-def test_the_random_graphs_have_everything_that_lowering_takes_away():
+def test_the_random_graphs_have_everything_that_reading_joins():
     """Or the tests above would prove nothing about it."""
     reached: set[str] = set()
     rates: list[float] = []
