@@ -13,31 +13,33 @@ import numpy.typing as npt
 from rich.console import Console
 
 from custom_ops.model_file import write_model
-from onnx2lava import Block, Conv, Dense, FloatNeuron, Network, load, quantize, save_netx, to_onnx
+from onnx2lava import Conv, Dense, Edge, FloatNeuron, Input, Network, Population, load, quantize, save_netx, to_onnx
+from onnx2lava.network import INPUT, Neuron
 
 WEIGHTS = 1_000_000
 _RUNS = 5
 
 
-def network() -> Network:
+def network() -> Network[Neuron]:
     """A float network of a million weights, three quarters of them dense."""
     rng = np.random.default_rng(0)
     neuron = FloatNeuron(v_decay=0.5, v_threshold=1.0)
-    synapses: tuple[Conv | Dense, ...] = (
-        Conv(_weights(rng, 64, 2, 3, 3), padding=(1, 1)),
-        Conv(_weights(rng, 128, 64, 3, 3), (2, 2), (1, 1)),
-        Conv(_weights(rng, 152, 128, 3, 3), (2, 2), (1, 1)),
+    maps: tuple[Conv | Dense, ...] = (
+        Conv(_weights(rng, 64, 2, 3, 3), pads=(1, 1, 1, 1)),
+        Conv(_weights(rng, 128, 64, 3, 3), (2, 2), (1, 1, 1, 1)),
+        Conv(_weights(rng, 152, 128, 3, 3), (2, 2), (1, 1, 1, 1)),
         Dense(_weights(rng, 300, 2432)),
         Dense(_weights(rng, 65, 300)),
     )
-    blocks: list[Block] = []
+    populations: list[Population[Neuron]] = []
     shape: tuple[int, ...] = (2, 16, 16)
-    source = "input"
-    for index, synapse in enumerate(synapses):
-        bias = np.asarray(rng.normal(0, 0.1, synapse.weight.shape[0]), np.float32)
-        blocks.append(Block(f"layer{index}", synapse, neuron, shape, bias, (source,)))
-        shape, source = blocks[-1].shape, blocks[-1].name
-    return Network("bench", (2, 16, 16), tuple(blocks))
+    source = INPUT
+    for index, each in enumerate(maps):
+        bias = np.asarray(rng.normal(0, 0.1, each.weight.shape[0]), np.float32)
+        shape = each.output_shape(shape)
+        populations.append(Population(f"layer{index}", shape, neuron, (Edge(source, each),), bias))
+        source = populations[-1].name
+    return Network("bench", {INPUT: Input((2, 16, 16))}, tuple(populations), (source,))
 
 
 def stages() -> dict[str, float]:
@@ -65,7 +67,7 @@ def stages() -> dict[str, float]:
 def main() -> None:
     """Print the median time of each stage."""
     console = Console(highlight=False)
-    console.print(f"{sum(block.synapse.weight.size for block in network().blocks):,} weights, median of {_RUNS} runs")
+    console.print(f"{sum(each.weights().size for each in network().populations):,} weights, median of {_RUNS} runs")
     for stage, seconds in stages().items():
         console.print(f"{stage:10} {1000 * seconds:6.0f} ms")
 

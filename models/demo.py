@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 import onnx2lava
 import sj2onnx
 from custom_ops.errors import BridgeError
 from custom_ops.model_file import write_model
 from custom_ops.trace import Trace, read_trace, write_trace
-from onnx2lava.verify import verify, write_json
+from onnx2lava.targets import TARGETS
+from onnx2lava.verification import verify, write_json
+from onnx2lava.verification.sheet import Sheet
 
 from . import train
 from .mnist_csnn import MNISTNet
@@ -28,15 +28,6 @@ from .mnist_csnn import MNISTNet
 __all__ = ["main"]
 
 _TRACE = "SpikingJelly"
-_NAMES = {
-    "trace": _TRACE,
-    "file": "onnxruntime, as exported",
-    "ort": "onnxruntime",
-    "ort-native": "onnxruntime, native",
-    "numpy": "NumPy reference",
-    "slayer": "Lava-DL slayer",
-    "netx": "NetX on Lava",
-}
 
 
 def main() -> int:
@@ -103,26 +94,16 @@ def _convert(out: Path) -> None:
 
 def _verify_here(out: Path) -> dict[str, Any]:
     trace = read_trace(out / "trace.npz")
-    result = verify(out / "net.onnx", trace.input, trace=trace, labels=trace.labels, against=_runtimes_here())
+    here = [name for name in ("ort", "ort-native", "numpy") if TARGETS[name].available() is None]
+    result = verify(out / "net.onnx", trace.input, trace=trace, labels=trace.labels, against=here)
     write_json(result, out / "verify.json")
     return _read(out / "verify.json")
-
-
-def _runtimes_here() -> list[str]:
-    from custom_ops import get_library_path
-    from custom_ops.errors import RuntimeUnavailableError
-
-    try:
-        get_library_path()
-    except RuntimeUnavailableError:
-        return ["ort", "numpy"]
-    return ["ort", "ort-native", "numpy"]
 
 
 def _verify_in_lava(out: Path, python: Path) -> dict[str, Any]:
     """The same comparison under the Python that Lava needs, which has nothing but the files."""
     command: list[str | Path] = [python, "-m", "onnx2lava", "verify", out / "net.onnx", "--trace", out / "trace.npz"]
-    command += ["--against", "slayer,netx", "--json", out / "verify_lava.json"]
+    command += ["--against", "slayer,netx,lava", "--json", out / "verify_lava.json"]
     (out / "verify_lava.json").unlink(missing_ok=True)
     finished = subprocess.run(command, stdout=subprocess.DEVNULL)
     if finished.returncode not in (0, 1):
@@ -135,24 +116,20 @@ def _read(path: Path) -> dict[str, Any]:
     return result
 
 
-def _table(trace: Trace, trace_seconds: float, results: list[dict[str, Any]]) -> Table:
+def _table(trace: Trace, trace_seconds: float, results: list[dict[str, Any]]) -> Sheet:
     """A runtime a row: accuracy, spikes of each layer, spikes that differ from SpikingJelly's, time."""
     steps, samples = trace.input.shape[:2]
     layers = list(trace.spikes)
-    table = Table(title=f"{samples} test images, {steps} time steps: accuracy, spikes of each layer", box=SIMPLE)
-    table.add_column("runtime")
-    for column in ("accuracy", *layers, "differ", "seconds"):
-        table.add_column(column, justify="right")
-    rows: dict[str, tuple[float, dict[str, Any], int | None, float]] = {}
+    rows: dict[str, list[str]] = {}
     for result in results:
         for name, accuracy in result["accuracy"].items():
             counts = {layer["name"]: layer["counts"].get(name) for layer in result["layers"]}
-            differ = None if name == "trace" else sum(layer["mismatches"].get(name, 0) for layer in result["layers"])
-            rows[name] = (accuracy, counts, differ, result["seconds"][name] or trace_seconds)
-    for name, (accuracy, counts, differ, seconds) in rows.items():
-        cells = ["" if counts[layer] is None else f"{counts[layer]:,}" for layer in layers]
-        table.add_row(_NAMES[name], f"{accuracy:.2%}", *cells, "" if differ is None else str(differ), f"{seconds:.2f}")
-    return table
+            differ = "" if name == "trace" else str(sum(layer["mismatches"].get(name, 0) for layer in result["layers"]))
+            spikes = ["" if counts[layer] is None else f"{counts[layer]:,}" for layer in layers]
+            title = _TRACE if name == "trace" else result["titles"][name]
+            rows[name] = [title, f"{accuracy:.2%}", *spikes, differ, f"{result['seconds'][name] or trace_seconds:.2f}"]
+    columns = ["runtime", "accuracy", *layers, "differ", "seconds"]
+    return Sheet(f"{samples} test images, {steps} time steps: accuracy, spikes of each layer", columns, list(rows.values()))
 
 
 def _timed(seconds: dict[str, float], name: str, action: Callable[[], Any]) -> Any:

@@ -20,6 +20,7 @@ import sj2onnx
 from custom_ops.errors import BridgeError
 from onnx2lava import CubaNeuron, FloatNeuron, Network
 from onnx2lava.host import classes
+from onnx2lava.network import Neuron
 
 from . import train
 from .data import digits, poisson_spikes
@@ -90,7 +91,7 @@ def _run(session: onnxruntime.InferenceSession, x: npt.NDArray[np.uint8]) -> npt
     return np.asarray(spikes)
 
 
-def _converted(network: Network, calibration: npt.NDArray[np.uint8]) -> Iterator[tuple[str, Network]]:
+def _converted(network: Network[Neuron], calibration: npt.NDArray[np.uint8]) -> Iterator[tuple[str, Network[CubaNeuron]]]:
     """The network in Loihi's integers, in several ways."""
     yield "scale auto, calibrated", onnx2lava.quantize(network, calibration=calibration)
     yield "scale auto", onnx2lava.quantize(network)
@@ -98,15 +99,15 @@ def _converted(network: Network, calibration: npt.NDArray[np.uint8]) -> Iterator
     yield f"scale {_LAVA_DL_SCALE}, threshold of Lava-DL", _as_published(network)
 
 
-def _as_published(network: Network) -> Network:
+def _as_published(network: Network[Neuron]) -> Network[CubaNeuron]:
     """As the published path converts: the threshold's mantissa is the scaled threshold itself, which Loihi has to exceed."""
     quantised = onnx2lava.quantize(network, scale=_LAVA_DL_SCALE)
-    blocks = []
-    for before, after in zip(network.blocks, quantised.blocks, strict=True):
+    populations = []
+    for before, after in zip(network.populations, quantised.populations, strict=True):
         assert isinstance(before.neuron, FloatNeuron)
-        neuron = CubaNeuron(after.cuba.i_decay, after.cuba.v_decay, int(_LAVA_DL_SCALE * before.neuron.v_threshold))
-        blocks.append(replace(after, neuron=neuron))
-    return replace(quantised, blocks=tuple(blocks))
+        neuron = replace(after.neuron, v_threshold=int(_LAVA_DL_SCALE * before.neuron.v_threshold))
+        populations.append(replace(after, neuron=neuron))
+    return replace(quantised, populations=tuple(populations))
 
 
 if __name__ == "__main__":

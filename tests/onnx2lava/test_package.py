@@ -14,8 +14,8 @@ def test_importing_and_converting_need_neither_torch_nor_lava(tmp_path):
     code = """
 import sys
 import onnx2lava, onnx2lava.cli
-from tests.onnx2lava.networks import examples
-for name, network in examples().items():
+from tests.onnx2lava.networks import chains
+for name, network in chains().items():
     onnx2lava.save_netx(onnx2lava.quantize(onnx2lava.load(onnx2lava.to_onnx(network))), sys.argv[1] + "/a.net")
 heavy = {"torch", "lava", "spikingjelly", "sj2onnx"} & set(sys.modules)
 assert not heavy, heavy

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from onnx2lava import verify
-from onnx2lava.verify import write_json
+from onnx2lava.verification import write_json
 
 
 def main(cases: str, found: str) -> None:
