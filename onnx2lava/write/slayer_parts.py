@@ -20,7 +20,7 @@ __all__ = ["to_slayer_neuron", "to_slayer_synapse"]
 
 _ALIGN = 64  # state units in a weight unit
 _UNITY = 4096  # decays are fractions of it
-_EXACT = 2**22  # below it, a state in float32 stays apart from half a state unit more, at any scale
+_EXACT = 2**22  # below it, the quotient of a state and its unit in float32 stays apart from the next state's, at any scale
 
 
 def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *, scale: int = 64) -> "torch.nn.Module":
@@ -33,7 +33,8 @@ def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *,
 
     The threshold counts from ``v_reset``, and is ``tau`` times as high where SpikingJelly's LIF decays its input. So an IF
     neuron gives SpikingJelly's spikes, every one, for inputs that are multiples of ``1 / s``; a leak is rounded at every step,
-    the finer the larger ``scale``. ``device_params`` holds the threshold for the chip, in whole weight units.
+    the finer the larger ``scale``. On a GPU, slayer multiplies the threshold by ``s`` in float32: choose a power of two as
+    ``scale`` there, or the product may end up below its whole number. ``device_params`` holds the threshold for the chip, in whole weight units.
 
     Args:
         model: ``sj2onnx.export`` of an IFNode, LIFNode or ParametricLIFNode; of a CubaLIFNode, which counts in such units
@@ -57,8 +58,7 @@ def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *,
     if neuron is None:
         raise ConversionError("The model is a synapse, not a neuron: convert it with to_slayer_synapse.")
     if isinstance(neuron, CubaNeuron):
-        # Fires above the threshold: half a state unit above it, since slayer fires from the threshold on.
-        return _neuron(neuron.v_threshold, neuron.i_decay, neuron.v_decay, neuron.v_threshold * _ALIGN + 0.5, 1)
+        return _neuron(neuron.v_threshold, neuron.i_decay, neuron.v_decay, neuron.v_threshold * _ALIGN + 1, 1)
     if isinstance(neuron, RealCubaNeuron):
         scale, lowest = neuron.scale, neuron.lowest
         mantissa, decays = (lowest - 1) // _ALIGN, (neuron.i_decay, neuron.v_decay)
@@ -71,7 +71,7 @@ def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *,
             f"The threshold of the neuron is {lowest} state units at scale {scale}, outside 1 ... {_EXACT - 1}, which slayer's "
             "float32 states hold: choose another scale."
         )
-    return _neuron(mantissa, *decays, lowest - 0.5, scale)
+    return _neuron(mantissa, *decays, lowest, scale)
 
 
 def to_slayer_synapse(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> "torch.nn.Module":
@@ -125,8 +125,11 @@ def _threshold(neuron: SpikingNeuron) -> float:
     return threshold / neuron.decay if neuron.decay_input and neuron.decay else threshold
 
 
-def _neuron(mantissa: int, i_decay: int, v_decay: int, lowest: float, scale: int) -> "torch.nn.Module":
-    """Args: the threshold for the chip, both decays in 1/4096, and the threshold in state units that no whole state meets."""
+def _neuron(mantissa: int, i_decay: int, v_decay: int, lowest: int, scale: int) -> "torch.nn.Module":
+    """Args: the threshold for the chip, both decays in 1/4096, and the lowest state, in whole units, that fires.
+
+    slayer fires from its threshold on. Its kernel for GPUs cuts the threshold to whole units, so no part of one may stand in it.
+    """
     # Half a weight unit more, since slayer truncates.
     neuron = require_slayer().neuron.cuba.Neuron((mantissa + 0.5) / scale, i_decay / _UNITY, v_decay / _UNITY, scale=scale)
     neuron.threshold_eps = lowest / neuron.s_scale - neuron.threshold
