@@ -1,6 +1,6 @@
 // From the inputs of a node to a layer of neurons, and the table of all operators, for whatever place runs them.
 //
-// A `Place` has a function run(layer, context) for both kinds of layer; the layer's pointers are what onnxruntime gave the node.
+// A `Place` has a function run(layer, context) for every kind of layer; the layer's pointers are what onnxruntime gave the node.
 #pragma once
 
 #include <memory>
