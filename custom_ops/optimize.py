@@ -26,6 +26,11 @@ _Features: TypeAlias = tuple[int, ...]
 
 _LANES = 16  # outputs that the kernel computes together (block_lanes in native/kernels/tile.h)
 _MOST_INPUTS = 1 << 17  # of one neuron: their sum of products up to 127 * 128 stays inside 32 bits
+_STEPS_AT_ONCE, _MOST_SCRATCH = (
+    32,
+    1 << 24,
+)  # time steps of which a task holds its input, and the bytes for that (native/contract.h)
+_MOST_DILATION = 16  # a band of rows is read again for each row of neurons: gaps in it are work for nothing
 _DEPTH = 4  # operators between a stored weight and the synapse; more than a file has that is not made to keep us busy
 _WINDOW = ("kernel", "stride", "padding", "dilation")
 
@@ -53,7 +58,8 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     """``model`` with a ``CubaBlock`` in place of every convolution or dense synapse that feeds a ``CubaLIF``.
 
     What does not fit is left as it is: recurrent layers, grouped convolutions, weights that are not even whole numbers in
-    -256 … 254, neurons with states that go in or out, shapes that the file leaves open. Names of inputs and outputs stay.
+    -256 … 254, neurons with states that go in or out, shapes that the file leaves open, windows that are mostly padding or
+    gaps or would need much memory for a row of neurons. Names of inputs and outputs stay.
 
     Args:
         model: a Loihi-integer network; it is not changed.
@@ -222,6 +228,8 @@ class _Fuser:
         if weight.shape[1] != features[0] or min(size) < 1 or self._unfolded(unfold) != (weight.shape[0], *size):
             return None
         window = tuple((int(pair[0]), int(pair[1])) for pair in (kernel, strides, pads, dilations))
+        if not _is_compact(window, features):
+            return None
         return _Synapse(source, None, weight, window, (weight.shape[0], *size))
 
     def _unfolded(self, reshape: ir.Node) -> _Features | None:
@@ -359,6 +367,15 @@ def _bias(node: ir.Node, features: _Features) -> Array | None:
     if whole.shape[0] not in (1, features[0]) or whole[0].size != 1:
         return None
     return np.ascontiguousarray(np.broadcast_to(whole.reshape(-1), features[:1]))
+
+
+def _is_compact(window: tuple[tuple[int, int], ...], features: _Features) -> bool:
+    """Whether a row of neurons reads a bounded part of its input ``[C, H, W]``, and little besides it."""
+    reach = [(kernel - 1) * dilation + 1 for kernel, dilation in zip(window[0], window[3], strict=True)]
+    padding = window[2]
+    if any(pad >= length for pad, length in zip(padding, reach, strict=True)) or max(window[3]) > _MOST_DILATION:
+        return False
+    return (features[2] + 2 * padding[1]) * features[0] * reach[0] * _STEPS_AT_ONCE <= _MOST_SCRATCH
 
 
 def _fits(runs: Array) -> bool:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,39 +103,53 @@ def _prepare_cuda(options: onnxruntime.SessionOptions, native: Literal["auto"] |
 
 
 def _check_attributes(model: onnx.ModelProto) -> None:
-    for node in model.graph.node:
-        if node.domain != DOMAIN or node.op_type not in OPERATORS:
+    """Refuse attributes outside their ranges, in the graph, its subgraphs and functions.
+
+    In a function an attribute may come from its caller: the native library sees its value, which is not looked for here.
+    """
+    for node in _nodes(model.graph.node):
+        _check_node(node, in_function=False)
+    for function in model.functions:
+        for node in _nodes(function.node):
+            _check_node(node, in_function=True)
+
+
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """All nodes, those of the graphs in them as well; protobuf itself bounds the depth."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _nodes(graph.node)
+
+
+def _check_node(node: onnx.NodeProto, *, in_function: bool) -> None:
+    if node.domain != DOMAIN or node.op_type not in OPERATORS:
+        return
+    where = f"The node {node.name!r} ({DOMAIN}.{node.op_type})"
+    from_caller = {attribute.name for attribute in node.attribute if attribute.ref_attr_name}
+    if from_caller and not in_function:
+        raise ModelFileError(f"{where} takes an attribute from a function, but is in none: export it again.")
+    given = {attribute.name: _value(attribute) for attribute in node.attribute if attribute.name not in from_caller}
+    operator = OPERATORS[node.op_type]
+    carried = sum(name in given or name in from_caller for name in operator.one_of)
+    # A caller may leave out what the function passes on: which of them is there is then the caller's to say.
+    if operator.one_of and (carried < 1 or (carried > 1 and not from_caller)):
+        raise ModelFileError(f"{where} must carry exactly one of {' and '.join(operator.one_of)}: export it again.")
+    for attribute in operator.attributes:
+        value = given.get(attribute.name)
+        if attribute.name in from_caller:
             continue
-        if any(attribute.ref_attr_name for attribute in node.attribute):
+        if value is None:
+            if attribute.required:
+                raise ModelFileError(f"{where} lacks {attribute.name!r}: export it again.")
+        elif not isinstance(value, int | float):
+            raise ModelFileError(f"{where} has {attribute.name!r} of another type than a number: export it again.")
+        elif not attribute.range[0] <= value <= attribute.range[1]:
+            low, high = attribute.range
             raise ModelFileError(
-                f"The node {node.name!r} ({DOMAIN}.{node.op_type}) takes an attribute from a function, but is in none: "
-                "export it again."
+                f"{where} has {attribute.name} = {value}, outside {low:g} ... {high:g}: export it again with one inside."
             )
-        given = {attribute.name: _value(attribute) for attribute in node.attribute}
-        operator = OPERATORS[node.op_type]
-        if operator.one_of and sum(name in given for name in operator.one_of) != 1:
-            raise ModelFileError(
-                f"The node {node.name!r} ({DOMAIN}.{node.op_type}) must carry exactly one of {' and '.join(operator.one_of)}: "
-                "export it again."
-            )
-        for attribute in operator.attributes:
-            value = given.get(attribute.name)
-            if value is None:
-                if attribute.required:
-                    raise ModelFileError(
-                        f"The node {node.name!r} ({DOMAIN}.{node.op_type}) lacks {attribute.name!r}: export it again."
-                    )
-            elif not isinstance(value, int | float):
-                raise ModelFileError(
-                    f"The node {node.name!r} ({DOMAIN}.{node.op_type}) has {attribute.name!r} of another type than a number: "
-                    "export it again."
-                )
-            elif not attribute.range[0] <= value <= attribute.range[1]:
-                low, high = attribute.range
-                raise ModelFileError(
-                    f"The node {node.name!r} ({DOMAIN}.{node.op_type}) has {attribute.name} = {value}, outside "
-                    f"{low:g} ... {high:g}: export it again with a value in that range."
-                )
 
 
 def _value(attribute: onnx.AttributeProto) -> object:

@@ -10,6 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from .errors import ModelFileError
+from .operators import DOMAIN, PRIVATE
 
 __all__ = ["external_tensors", "load_external_data", "require_sound"]
 
@@ -65,10 +66,13 @@ def load_external_data(model: onnx.ModelProto, folder: str | os.PathLike[str]) -
 
 
 def require_sound(model: onnx.ModelProto) -> None:
-    """Refuse a model in which a shape asks for more memory than the tensor's own bytes account for, or a name is no text.
+    """Refuse a model that no exporter writes.
+
+    That is one in which a shape asks for more memory than the tensor's own bytes account for, a name is no text, or a private
+    operator of the native library is used or defined, wherever it stands.
 
     Raises:
-        ModelFileError: names the tensor, or the name.
+        ModelFileError: names the tensor, the name or the node.
     """
     for message in _messages(model):
         for field, value in message.ListFields():
@@ -77,10 +81,21 @@ def require_sound(model: onnx.ModelProto) -> None:
                 for text in [value] if isinstance(value, str | bytes) else value:
                     if isinstance(text, bytes):
                         raise ModelFileError(f"The name {text!r} in the model is not UTF-8 text: export the model again.")
-        if isinstance(message, onnx.TensorProto):
+        if isinstance(message, onnx.NodeProto | onnx.FunctionProto) and message.domain == DOMAIN:
+            _require_public(message)
+        elif isinstance(message, onnx.TensorProto):
             _require_whole(message, message.name, _ELEMENTS_PER_BYTE)
         elif isinstance(message, onnx.SparseTensorProto):
             _require_whole(message, message.values.name, _SPARSE_ELEMENTS_PER_BYTE)
+
+
+def _require_public(message: onnx.NodeProto | onnx.FunctionProto) -> None:
+    kind = message.op_type if isinstance(message, onnx.NodeProto) else message.name
+    if kind in PRIVATE:
+        what = f"The node {message.name!r}" if isinstance(message, onnx.NodeProto) else "A function of the model"
+        raise ModelFileError(
+            f"{what} is {DOMAIN}.{kind}, which sessions make for themselves and no file may hold: use the model as exported."
+        )
 
 
 def _require_whole(tensor: onnx.TensorProto | onnx.SparseTensorProto, name: str, elements_per_byte: int) -> None:

@@ -12,8 +12,13 @@ namespace {
 
 constexpr std::size_t steps_at_once = 32;       // time steps of which a task holds the input
 constexpr std::size_t tasks_wanted = 32;        // enough for an even share among threads
-constexpr std::size_t scratch_bytes = 96 << 10; // and how much of it: some of a core's second-level cache
+constexpr std::size_t scratch_wanted = 96 << 10; // and how much of it: some of a core's second-level cache
 constexpr std::size_t slack = 64;               // behind the last input, where a group of four may end
+
+std::size_t saturated(std::size_t a, std::size_t b) {
+  std::size_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? SIZE_MAX : product;
+}
 
 std::int32_t shifted(std::int32_t mantissa) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(mantissa) << 6); }
 
@@ -21,12 +26,17 @@ std::int32_t shifted(std::int32_t mantissa) { return static_cast<std::int32_t>(s
 
 std::size_t BlockLayer::groups() const { return window.kernel[0] * row_runs() * run_groups(); }
 
+std::size_t BlockLayer::scratch_bytes() const {
+  const std::size_t row = (width + 2 * window.padding[1]) * channels, halo = (window.kernel[0] - 1) * window.dilation[0] + 1;
+  return saturated(saturated(row, halo), std::min(steps, steps_at_once));
+}
+
 std::size_t BlockLayer::rows_in_task() const {
   const std::size_t rows = std::min(out_height, std::max<std::size_t>(1, out_height * samples / tasks_wanted));
   if (packed) return rows;
   const std::size_t row = (width + 2 * window.padding[1]) * channels * std::min(steps, steps_at_once);
   const std::size_t halo = (window.kernel[0] - 1) * window.dilation[0] + 1;
-  const std::size_t fit = scratch_bytes / std::max<std::size_t>(row, 1);
+  const std::size_t fit = scratch_wanted / std::max<std::size_t>(row, 1);
   return std::min(rows, fit > halo ? (fit - halo) / window.stride[0] + 1 : 1);
 }
 

@@ -33,6 +33,12 @@ struct BlockLayer {
   // where they come as floats and the kernel is not dilated), are filled up with zero weights to a multiple of four.
   std::size_t groups() const;
 
+  // Sixteens of outputs.
+  std::size_t lane_blocks() const { return (outputs + block_lanes - 1) / block_lanes; }
+
+  // What one task needs for its part of an input that is not packed, at least: one row of neurons, some time steps.
+  std::size_t scratch_bytes() const;
+
   // The layer falls into tasks that may run at the same time.
   std::size_t tasks() const;
   // False where an input is not a whole number in 0 ... 127; then all tasks have to be done by run_real.
@@ -46,7 +52,6 @@ struct BlockLayer {
   std::size_t run_bytes() const { return joins_row() ? window.kernel[1] * channels : channels; }
   std::size_t run_groups() const { return (run_bytes() + 3) / 4; }
   std::size_t row_runs() const { return joins_row() ? 1 : window.kernel[1]; }
-  std::size_t lane_blocks() const { return (outputs + block_lanes - 1) / block_lanes; }
   // Where a place's spikes begin.
   std::uint8_t* spikes_at(std::size_t sample, std::size_t row, std::size_t column, std::size_t block) const {
     return spikes + (((sample * out_height + row) * out_width + column) * lane_blocks() + block) * steps * block_lanes;

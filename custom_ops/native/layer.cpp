@@ -33,6 +33,7 @@ Broadcast::Broadcast(const std::vector<std::int64_t>& shape, const std::vector<s
 }
 
 std::size_t Broadcast::values() const {
+  if (!inner_ || std::count(sizes_.begin(), sizes_.end(), 0u)) return 0;
   std::size_t last = inner_step_ ? (inner_ - 1) * inner_step_ : 0;
   for (std::size_t axis = 0; axis < sizes_.size(); ++axis) last += (sizes_[axis] - 1) * steps_[axis];
   return last + 1;

@@ -56,6 +56,9 @@ struct CubaLIFLayer {
   float* s;                   // [T, neurons]
   std::int32_t *final_u, *final_v;            // [neurons], or null
 
+  // Whether there is nothing to compute: no neurons, or no time steps and nobody who asks for the states behind them.
+  bool idle() const { return !neurons || (!steps && !final_u && !final_v); }
+
   // All time steps of the neurons [begin, end). Ranges that do not overlap may run at the same time.
   void run(std::size_t begin, std::size_t end) const;
 
@@ -71,6 +74,7 @@ struct FloatLayer {
   float* s;
   float* final_v;          // or null
 
+  bool idle() const { return !neurons || (!steps && !final_v); }
   void run(std::size_t begin, std::size_t end) const;
 };
 

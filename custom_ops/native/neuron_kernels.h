@@ -1,30 +1,33 @@
 // From the inputs of a node to a layer of neurons, and the table of all operators, for whatever place runs them.
 //
-// A `Place` has a function run(layer, context) for both kinds of layer; the layer's pointers are what onnxruntime gave the node.
+// A `Place` has a function run(layer, context) for every kind of layer; the layer's pointers are what onnxruntime gave the node.
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include "contract.h"
 #include "layer.h"
 #include "operator.h"
 
 namespace snn {
 
-// The attributes of a node, checked, in the form that the kernels use.
-CubaLIFParameters cuba_lif_parameters(const Node& node);
-FloatParameters if_parameters(const Node& node);
-FloatParameters lif_parameters(const Node& node);
-
 // What the operators with CUBA neurons have in common.
 class CubaKernel : public Kernel {
  protected:
-  explicit CubaKernel(const Node& node) : Kernel(node), parameters_(cuba_lif_parameters(node)) {}
+  explicit CubaKernel(const Node& node) : parameters_(cuba_lif_parameters(node)) {}
 
-  // The neurons with their inputs, of which the bias is number `bias_index` and the states follow, and with their three outputs.
-  CubaLIFLayer cuba_layer(const Context& context, const Tensor& x, std::size_t bias_index) const {
+  // Their inputs behind x: the bias is number `bias_index`, and the states follow.
+  static void check_cuba(const std::vector<Known>& shapes, std::size_t bias_index) {
+    check_bias(shapes[bias_index], shapes[0]);
+    check_state(shapes[bias_index + 1], "initial_u", shapes[0]);
+    check_state(shapes[bias_index + 2], "initial_v", shapes[0]);
+  }
+
+  // The neurons with their inputs and their first three outputs.
+  CubaLIFLayer cuba_layer(const Context& context, std::size_t bias_index) const {
+    const Tensor &x = context.input(0), &bias = context.input(bias_index);
     const Shape neurons(x.shape.begin() + 1, x.shape.end());
-    const Tensor bias = context.input(bias_index);
     CubaLIFLayer layer{};
     layer.parameters = parameters_;
     layer.steps = x.shape[0];
@@ -33,9 +36,9 @@ class CubaKernel : public Kernel {
     layer.x_is_float = x.type == ort::float32;
     layer.bias = bias.data;
     layer.bias_is_float = bias.type == ort::float32;
-    if (bias.data) layer.bias_over_neurons = broadcast(bias.shape, neurons);
-    layer.initial_u = static_cast<const std::int32_t*>(state(context, bias_index + 1, "initial_u", neurons));
-    layer.initial_v = static_cast<const std::int32_t*>(state(context, bias_index + 2, "initial_v", neurons));
+    if (bias.given()) layer.bias_over_neurons = Broadcast(bias.shape, neurons);
+    layer.initial_u = static_cast<const std::int32_t*>(context.input(bias_index + 1).data);
+    layer.initial_v = static_cast<const std::int32_t*>(context.input(bias_index + 2).data);
     layer.s = static_cast<float*>(context.output(0, x.shape));
     layer.final_u = static_cast<std::int32_t*>(context.output(1, neurons));
     layer.final_v = static_cast<std::int32_t*>(context.output(2, neurons));
@@ -43,14 +46,6 @@ class CubaKernel : public Kernel {
   }
 
  private:
-  Broadcast broadcast(const Shape& bias, const Shape& neurons) const {
-    try {
-      return Broadcast(bias, neurons);
-    } catch (const std::invalid_argument&) {
-      fail("bias has the shape " + to_string(bias) + ", which does not broadcast to the neurons' " + to_string(neurons) + ".");
-    }
-  }
-
   CubaLIFParameters parameters_;
 };
 
@@ -58,26 +53,37 @@ template <class Place>
 class CubaLIFKernel : public CubaKernel {
  public:
   explicit CubaLIFKernel(const Node& node) : CubaKernel(node) {}
-  void run(const Context& context) const override { Place::run(cuba_layer(context, sequence(context), 1), context); }
+  void check(const std::vector<Known>& shapes) const override {
+    check_sequence(shapes[0]);
+    check_cuba(shapes, 1);
+  }
+  void run(const Context& context) const override {
+    const CubaLIFLayer layer = cuba_layer(context, 1);
+    if (!layer.idle()) Place::run(layer, context);
+  }
 };
 
 template <class Place>
 class FloatNeuronKernel : public Kernel {
  public:
-  FloatNeuronKernel(const Node& node, const FloatParameters& parameters) : Kernel(node), parameters_(parameters) {}
+  explicit FloatNeuronKernel(const FloatParameters& parameters) : parameters_(parameters) {}
 
+  void check(const std::vector<Known>& shapes) const override {
+    check_sequence(shapes[0]);
+    check_state(shapes[1], "initial_v", shapes[0]);
+  }
   void run(const Context& context) const override {
-    const Tensor x = sequence(context);
+    const Tensor& x = context.input(0);
     const Shape neurons(x.shape.begin() + 1, x.shape.end());
     FloatLayer layer{};
     layer.parameters = parameters_;
     layer.steps = x.shape[0];
     layer.neurons = element_count(neurons);
     layer.x = static_cast<const float*>(x.data);
-    layer.initial_v = static_cast<const float*>(state(context, 1, "initial_v", neurons));
+    layer.initial_v = static_cast<const float*>(context.input(1).data);
     layer.s = static_cast<float*>(context.output(0, x.shape));
     layer.final_v = static_cast<float*>(context.output(1, neurons));
-    Place::run(layer, context);
+    if (!layer.idle()) Place::run(layer, context);
   }
 
  private:
@@ -91,7 +97,7 @@ std::unique_ptr<Kernel> make_cuba_lif(const Node& node) {
 
 template <class Place, FloatParameters parameters(const Node&)>
 std::unique_ptr<Kernel> make_float_neuron(const Node& node) {
-  return std::make_unique<FloatNeuronKernel<Place>>(node, parameters(node));
+  return std::make_unique<FloatNeuronKernel<Place>>(parameters(node));
 }
 
 // Every operator of the domain, for one of onnxruntime's providers (null for the CPU's); they live as long as the process.

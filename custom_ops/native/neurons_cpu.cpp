@@ -1,6 +1,7 @@
 #include "neurons_cpu.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "block_kernel.h"
 #include "neuron_kernels.h"
@@ -27,14 +28,40 @@ struct Cpu {
       layer.run(begin, std::min(begin + neurons_in_task, layer.neurons));
     });
   }
+
+  static void run(const BlockLayer& layer, const Context& context) {
+    std::atomic<bool> whole{true};
+    context.parallel(layer.tasks(), [&](std::size_t task) {
+      if (whole && !layer.run(task)) whole = false;
+    });
+    if (!whole) context.parallel(layer.samples, [&](std::size_t sample) { layer.run_real(sample); });
+  }
+
+  static void run(RecurrentLayer layer, const Context& context) {
+    std::unique_ptr<WordRow[]> words;
+    if (layer.wants_words()) {
+      words.reset(new WordRow[layer.word_columns() * layer.features]);  // not std::vector, which would fill it first
+      std::atomic<bool> fit{true};
+      context.parallel(layer.word_bands(), [&](std::size_t band) {
+        if (fit && !layer.make_words(band, words.get())) fit = false;
+      });
+      if (fit) layer.words = words.get();
+    }
+    const std::size_t each = layer.samples_in_task();
+    context.parallel((layer.samples + each - 1) / each, [&](std::size_t task) {
+      layer.run(task * each, std::min((task + 1) * each, layer.samples));
+    });
+  }
 };
 
 }  // namespace
 
+std::vector<const Operator*> recurrent_cpu_operators() { return recurrent_operators_of<Cpu>(nullptr); }
+
 std::vector<const Operator*> cpu_operators() {
   std::vector<const Operator*> operators = operators_of<Cpu>(nullptr);
-  for (const Operator* block : block_operators()) operators.push_back(block);
-  for (const Operator* recurrent : recurrent_operators()) operators.push_back(recurrent);
+  for (const Operator* block : block_operators_of<Cpu>(nullptr)) operators.push_back(block);
+  for (const Operator* recurrent : recurrent_cpu_operators()) operators.push_back(recurrent);
   return operators;
 }
 

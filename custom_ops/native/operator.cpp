@@ -1,33 +1,37 @@
 #include "operator.h"
 
+#include <atomic>
 #include <cmath>
+#include <exception>
 #include <map>
 #include <mutex>
+#include <new>
 #include <utility>
 
 namespace snn {
 
 std::string to_string(const Shape& shape) {
   std::string text = "[";
-  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? ", " : "") + std::to_string(shape[axis]);
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? ", " : "") + (shape[axis] < 0 ? "?" : std::to_string(shape[axis]));
   return text + "]";
 }
 
-std::int64_t element_count(const Shape& shape) {
-  std::int64_t count = 1;
-  for (const std::int64_t size : shape) count *= size;
-  return count;
-}
-
-Context::Context(const Api& api, OrtKernelContext* context) : api_(api), context_(context) {
-  api.check(api.KernelContext_GetInputCount(context, &inputs_));
+Context::Context(const Api& api, OrtKernelContext* context, const std::vector<Port>& inputs, const std::vector<Port>& outputs)
+    : api_(api), context_(context), output_ports_(outputs), inputs_(inputs.size()) {
+  std::size_t count = 0;
+  api.check(api.KernelContext_GetInputCount(context, &count));
   api.check(api.KernelContext_GetOutputCount(context, &outputs_));
+  for (std::size_t index = 0; index < inputs.size(); ++index) {
+    if (index < count) inputs_[index] = read(index);
+    if (inputs_[index].type != inputs[index].type && (inputs_[index].given() || !inputs[index].optional))
+      throw ModelError("input number " + std::to_string(index) + " is left out, or has another type than the operator takes");
+  }
 }
 
-Tensor Context::input(std::size_t index) const {
+Tensor Context::read(std::size_t index) const {
   Tensor tensor;
   const OrtValue* value = nullptr;
-  if (index < inputs_) api_.check(api_.KernelContext_GetInput(context_, index, &value));
+  api_.check(api_.KernelContext_GetInput(context_, index, &value));
   if (!value) return tensor;
   OrtTensorTypeAndShapeInfo* info = nullptr;
   api_.check(api_.GetTensorTypeAndShape(value, &info));
@@ -46,15 +50,34 @@ void* Context::output(std::size_t index, const Shape& shape) const {
   OrtValue* value = nullptr;
   void* data = nullptr;
   if (index < outputs_) api_.check(api_.KernelContext_GetOutput(context_, index, shape.data(), shape.size(), &value));
-  if (value) api_.check(api_.GetTensorMutableData(value, &data));
+  if (value) {
+    api_.check(api_.GetTensorMutableData(value, &data));
+  } else if (!output_ports_.at(index).optional) {
+    throw ModelError("its output number " + std::to_string(index) + " has no name, but cannot be left out");
+  }
   return data;
 }
 
 void Context::parallel(std::size_t count, const std::function<void(std::size_t)>& task) const {
   if (count == 0) return;
   if (count == 1) return task(0);
-  const auto call = [](void* task, std::size_t index) { (*static_cast<const std::function<void(std::size_t)>*>(task))(index); };
-  api_.check(api_.KernelContext_ParallelFor(context_, call, count, 0, const_cast<std::function<void(std::size_t)>*>(&task)));
+  // An exception must not reach onnxruntime's threads: they would end the process.
+  struct Shared {
+    const std::function<void(std::size_t)>& task;
+    std::atomic<bool> failed{false};
+    std::exception_ptr error;  // written by whoever sets `failed`
+  } shared{task};
+  const auto call = [](void* data, std::size_t index) {
+    Shared& all = *static_cast<Shared*>(data);
+    if (all.failed.load(std::memory_order_relaxed)) return;
+    try {
+      all.task(index);
+    } catch (...) {
+      if (!all.failed.exchange(true)) all.error = std::current_exception();
+    }
+  };
+  api_.check(api_.KernelContext_ParallelFor(context_, call, count, 0, &shared));
+  if (shared.error) std::rethrow_exception(shared.error);
 }
 
 void* Context::gpu_stream() const {
@@ -75,10 +98,10 @@ std::int64_t Node::integer(const char* name, std::int64_t low, std::int64_t high
   std::int64_t value = 0;
   if (OrtStatus* status = api_.KernelInfoGetAttribute_int64(info_, name, &value)) {
     api_.ReleaseStatus(status);
-    fail(std::string("it needs the integer attribute ") + name);
+    throw ModelError(std::string("it needs the integer attribute ") + name);
   }
   if (value < low || value > high)
-    fail(std::string(name) + " is " + std::to_string(value) + ", outside " + std::to_string(low) + " ... " + std::to_string(high));
+    throw ModelError(std::string(name) + " is " + std::to_string(value) + ", outside " + std::to_string(low) + " ... " + std::to_string(high));
   return value;
 }
 
@@ -87,7 +110,7 @@ bool Node::flag(const char* name, bool otherwise) const {
   if (OrtStatus* status = api_.KernelInfoGetAttribute_int64(info_, name, &value)) {
     api_.ReleaseStatus(status);
     float wrong_type = 0;
-    if (real(name, wrong_type)) fail(std::string(name) + " must be an integer, 0 or 1");
+    if (real(name, wrong_type)) throw ModelError(std::string(name) + " must be an integer, 0 or 1");
     return otherwise;
   }
   return integer(name, 0, 1) != 0;
@@ -101,9 +124,9 @@ bool Node::real(const char* name, float& value) const {
       api_.ReleaseStatus(other);
       return false;
     }
-    fail(std::string(name) + " must be a float, not an integer");
+    throw ModelError(std::string(name) + " must be a float, not an integer");
   }
-  if (!std::isfinite(value)) fail(std::string(name) + " is not finite");
+  if (!std::isfinite(value)) throw ModelError(std::string(name) + " is not finite");
   return true;
 }
 
@@ -111,79 +134,81 @@ float Node::real(const char* name, float otherwise, float low, float high) const
   float value = otherwise;
   real(name, value);
   if (!(value >= low && value <= high))
-    fail(std::string(name) + " is " + std::to_string(value) + ", outside " + std::to_string(low) + " ... " + std::to_string(high));
+    throw ModelError(std::string(name) + " is " + std::to_string(value) + ", outside " + std::to_string(low) + " ... " + std::to_string(high));
   return value;
 }
 
-Shape Node::input_shape(std::size_t index) const {
+Known Node::shape(std::size_t index) const {
   OrtTypeInfo* type = nullptr;
-  api_.check(api_.KernelInfo_GetInputTypeInfo(info_, index, &type));
+  if (OrtStatus* status = api_.KernelInfo_GetInputTypeInfo(info_, index, &type)) {  // there is no such input
+    api_.ReleaseStatus(status);
+    return {};
+  }
   const std::unique_ptr<OrtTypeInfo, decltype(api_.ReleaseTypeInfo)> owner(type, api_.ReleaseTypeInfo);
   const OrtTensorTypeAndShapeInfo* tensor = nullptr;
   std::size_t rank = 0;
   api_.check(api_.CastTypeInfoToTensorInfo(type, &tensor));
   if (tensor) api_.check(api_.GetDimensionsCount(tensor, &rank));
+  if (rank == 0) return {};
   Shape shape(rank);
-  if (rank) api_.check(api_.GetDimensions(tensor, shape.data(), rank));
+  api_.check(api_.GetDimensions(tensor, shape.data(), rank));
   return shape;
-}
-
-void Node::check_rank() const {
-  // A true 0 is found when the node runs.
-  if (input_shape(0).size() == 1) fail("x has 1 dimension, but needs time and batch axes first: [T, N, *]");
-}
-
-void Node::fail(const std::string& reason) const { throw ModelError(name_ + ": " + reason + "."); }
-
-Tensor Kernel::sequence(const Context& context) const {
-  Tensor x = context.input(0);
-  if (x.shape.size() < 2)
-    fail("x has the shape " + to_string(x.shape) + ", but needs time and batch axes first: [T, N, *].");
-  return x;
-}
-
-const void* Kernel::state(const Context& context, std::size_t index, const char* name, const Shape& neurons) const {
-  const Tensor tensor = context.input(index);
-  if (tensor.type != ort::undefined_type && tensor.shape != neurons)
-    fail(std::string(name) + " has the shape " + to_string(tensor.shape) + ", but the neurons have " + to_string(neurons) + ".");
-  return tensor.data;
 }
 
 namespace {
 
 const Operator& self(const ort::CustomOp* op) { return *static_cast<const Operator*>(op); }
 
-// A kernel with the table of functions of the onnxruntime that made it.
+// A kernel with its node's name, its operator, and the table of functions of the onnxruntime that made it.
 struct Made {
   Api api;
+  const Operator& op;
+  std::string name;
   std::unique_ptr<Kernel> kernel;
 };
 
 // Exceptions must not cross into onnxruntime: they become its statuses.
 template <class Action>
-OrtStatus* guarded(const Api& api, Action action) {
+OrtStatus* guarded(const Api& api, const std::string& name, Action action) {
   try {
-    action();
-    return nullptr;
-  } catch (const ModelError& error) {
-    return api.CreateStatus(ort::invalid_argument, error.what());
-  } catch (const std::exception& error) {
-    return api.CreateStatus(ort::runtime_exception, error.what());
+    try {
+      action();
+      return nullptr;
+    } catch (const ModelError& error) {
+      return api.CreateStatus(ort::invalid_argument, (name + ": " + error.what() + ".").c_str());
+    } catch (const std::bad_alloc&) {
+      return api.CreateStatus(ort::runtime_exception, (name + ": there is not enough memory for it.").c_str());
+    } catch (const std::exception& error) {
+      return api.CreateStatus(ort::runtime_exception, (name + ": " + error.what()).c_str());
+    }
+  } catch (...) {
+    return api.CreateStatus(ort::runtime_exception, "snn: there is not enough memory even to say what is wrong.");
   }
 }
 
 OrtStatus* create(const ort::CustomOp* op, const OrtApi* table, const OrtKernelInfo* info, void** kernel) {
   const Api api(table);
-  return guarded(api, [&] {
+  std::string name = std::string("snn.") + self(op).name;
+  return guarded(api, name, [&] {
     const Node node(api, info, self(op).name);
-    node.check_rank();
-    *kernel = new Made{api, self(op).make(node)};
+    name = node.name();
+    std::unique_ptr<Kernel> made = self(op).make(node);
+    std::vector<Known> shapes;
+    for (std::size_t index = 0; index < self(op).inputs.size(); ++index) shapes.push_back(node.shape(index));
+    made->check(shapes);
+    *kernel = new Made{api, self(op), name, std::move(made)};
   });
 }
 
 OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   const Made& made = *static_cast<Made*>(kernel);
-  return guarded(made.api, [&] { made.kernel->run(Context(made.api, context)); });
+  return guarded(made.api, made.name, [&] {
+    const Context inputs(made.api, context, made.op.inputs, made.op.outputs);
+    std::vector<Known> shapes;
+    for (std::size_t index = 0; index < made.op.inputs.size(); ++index) shapes.push_back(inputs.input(index).known());
+    made.kernel->check(shapes);
+    made.kernel->run(inputs);
+  });
 }
 
 }  // namespace
@@ -235,7 +260,7 @@ OrtCustomOpDomain* domain_of(const Api& api, const std::vector<const Operator*>&
 
 OrtStatus* register_operators(OrtSessionOptions* options, const Api& api, const std::vector<const Operator*>& operators) {
   constexpr const char* mark = "snn.registered";
-  return guarded(api, [&] {
+  return guarded(api, "The operators of the domain snn cannot be registered", [&] {
     int registered = 0;
     api.check(api.HasSessionConfigEntry(options, mark, &registered));
     if (registered) return;  // a second schema of the same name would be an error

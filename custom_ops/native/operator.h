@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -36,42 +37,57 @@ class Api {
   }
 };
 
-// A mistake in the model or in what it is fed with: the message names the operator and the node.
+// A mistake in the model or in what it is fed with. The callbacks put the operator and the node before it and a full stop behind it.
 struct ModelError : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
 using Shape = std::vector<std::int64_t>;
+// What is known of an input's shape: -1 for a dimension that is open; nothing where the input is left out, or nothing is said of it.
+using Known = std::optional<Shape>;
 
 std::string to_string(const Shape& shape);
-std::int64_t element_count(const Shape& shape);
+
+struct Port {
+  int type;
+  bool optional;
+};
 
 struct Tensor {
   int type = ort::undefined_type;
   Shape shape;
   void* data = nullptr;
+
+  // Whether the node has this input; one without elements has no data.
+  bool given() const { return type != ort::undefined_type; }
+  Known known() const { return given() ? Known(shape) : Known(); }
 };
 
 // The inputs and outputs of one run of a node.
 class Context {
  public:
-  Context(const Api& api, OrtKernelContext* context);
+  // Throws ModelError where an input is not there that has to be, or has another type than its port.
+  Context(const Api& api, OrtKernelContext* context, const std::vector<Port>& inputs, const std::vector<Port>& outputs);
 
-  // An input; without a type and data where the node leaves it out.
-  Tensor input(std::size_t index) const;
-  // Memory for an output; null where nobody asks for it.
+  const Tensor& input(std::size_t index) const { return inputs_[index]; }
+  // Memory for an output; null where nobody asks for it, which ModelError says of one that has to be there.
   void* output(std::size_t index, const Shape& shape) const;
-  // Calls task(0) ... task(count - 1) on the session's own threads (a single one on this thread), and returns when all are done.
+  // Calls task(0) ... task(count - 1) on the session's own threads (a single one on this thread), and returns when all are done. What
+  // a task throws is thrown here; the tasks that have not begun by then are left out.
   void parallel(std::size_t count, const std::function<void(std::size_t)>& task) const;
   void* gpu_stream() const;
 
  private:
+  Tensor read(std::size_t index) const;
+
   const Api& api_;
   OrtKernelContext* context_;
-  std::size_t inputs_, outputs_;
+  const std::vector<Port>& output_ports_;
+  std::size_t outputs_ = 0;
+  std::vector<Tensor> inputs_;
 };
 
-// A node while its kernel is made: its attributes, checked.
+// A node while its kernel is made.
 class Node {
  public:
   Node(const Api& api, const OrtKernelInfo* info, const char* op_type);
@@ -82,11 +98,8 @@ class Node {
   bool real(const char* name, float& value) const;
   float real(const char* name, float otherwise, float low, float high) const;
 
-  // What the file says of an input that every node has: -1 for a dimension that it leaves open, no dimension where it says nothing.
-  Shape input_shape(std::size_t index) const;
-  // Refuses a first input that is known to have fewer than two dimensions.
-  void check_rank() const;
-  [[noreturn]] void fail(const std::string& reason) const;
+  // What the file says of an input. (onnxruntime does not tell a scalar from a shape of which nothing is known.)
+  Known shape(std::size_t index) const;
   const std::string& name() const { return name_; }
 
  private:
@@ -98,24 +111,11 @@ class Node {
 // A node that is ready to run.
 class Kernel {
  public:
-  explicit Kernel(const Node& node) : name_(node.name()) {}
   virtual ~Kernel() = default;
+  // Throws ModelError where inputs of these shapes, one for each port, cannot be; see contract.h. It is asked when the session is made,
+  // with what the file says, and before each run, with what is there.
+  virtual void check(const std::vector<Known>& shapes) const = 0;
   virtual void run(const Context& context) const = 0;
-
- protected:
-  [[noreturn]] void fail(const std::string& reason) const { throw ModelError(name_ + ": " + reason); }
-  // The first input, checked to have time and batch axes.
-  Tensor sequence(const Context& context) const;
-  // A state or null, checked to have the shape of the neurons.
-  const void* state(const Context& context, std::size_t index, const char* name, const Shape& neurons) const;
-
- private:
-  std::string name_;
-};
-
-struct Port {
-  int type;
-  bool optional;
 };
 
 struct Operator : ort::CustomOp {

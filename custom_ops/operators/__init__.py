@@ -20,6 +20,7 @@ __all__ = [
     "NO_LIMIT",
     "OPERATORS",
     "OPSET",
+    "PRIVATE",
     "RECURRENT_CUBA_LIF",
     "VERSION",
     "Attribute",
@@ -32,3 +33,5 @@ OPERATORS: dict[str, Operator] = {operator.name: operator for operator in (CUBA_
 """Every operator by its name."""
 FUNCTIONS: dict[str, Operator] = {CUBA_LIF_NODE.name: CUBA_LIF_NODE}
 """What has a definition and a function body, but no native kernel, by its name."""
+PRIVATE = frozenset({"CubaBlock"})
+"""What the native library has besides, for :func:`custom_ops.optimize.optimize` alone: no file may use these names."""

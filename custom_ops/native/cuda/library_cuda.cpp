@@ -6,7 +6,6 @@
 #include "cuda/launch.h"
 #include "cuda/neurons_cuda.h"
 #include "neurons_cpu.h"
-#include "recurrent_kernel.h"
 
 #define SNN_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -44,7 +43,7 @@ const std::vector<const snn::Operator*>& with_provider() {
 const std::vector<const snn::Operator*>& without_provider() {
   static const std::vector<const snn::Operator*> operators = [] {
     std::vector<const snn::Operator*> all = snn::copying_operators();
-    for (const snn::Operator* op : snn::recurrent_operators()) all.push_back(op);  // has no kernel for the GPU
+    for (const snn::Operator* op : snn::recurrent_cpu_operators()) all.push_back(op);  // has no kernel for the GPU
     return all;
   }();
   return operators;

@@ -28,6 +28,7 @@ const Kernels* available_kernels(int index) {
 }
 
 bool use_isa(const char* isa) {
+  if (!isa) return false;
   for (int index = 0; const Kernels* candidate = available_kernels(index); ++index) {
     if (std::strcmp(candidate->isa, isa) == 0) {
       chosen().store(candidate, std::memory_order_relaxed);

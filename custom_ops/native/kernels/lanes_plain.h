@@ -74,7 +74,7 @@ struct PlainLanes {
   using Weights = const std::int8_t*;
   static Weights load_weights(const std::int8_t* from) { return from; }
   static Int dot(Int sum, std::uint32_t inputs, Weights weights) {
-    for (int i = 0; i < 4; ++i) sum += static_cast<Int>(inputs >> (8 * i) & 0xff) * weights[i];
+    for (int i = 0; i < 4; ++i) sum = add(sum, static_cast<Int>(inputs >> (8 * i) & 0xff) * weights[i]);
     return sum;
   }
   // The next inputs as bytes; false where one is not a whole number in 0 ... 127.
