@@ -25,8 +25,9 @@ def to_slayer(network: Network[Neuron]) -> "torch.nn.Module":
 
     Returns:
         Of a chain, a ``torch.nn.Sequential`` of slayer's CUBA blocks that ``export_hdf5`` can write (but for spikes that come
-        late through a ``slayer.axon.Delay``, of which it knows nothing); of any other network, a module that takes its inputs and
-        gives its outputs, one tensor each, in the network's order.
+        late through a ``slayer.axon.Delay``, of which it knows nothing, and a convolution's bias for each neuron, which it writes
+        as NetX does not read it: use ``save_netx``); of any other network, a module that takes its inputs and gives its outputs,
+        one tensor each, in the network's order.
 
     Raises:
         ConversionError: a population has neurons of real numbers.

@@ -1,7 +1,6 @@
 """slayer's modules of a network. Needs lava-dl, which it imports; imported only where a network is built."""
 
 from functools import partial
-from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -222,6 +221,5 @@ def _from_rest(module: torch.nn.Module, inputs: Any) -> None:
 
 
 def _unrounded(shape: Shape, mean: torch.Tensor, descale: bool = False) -> torch.Tensor:
-    """The mean as it is; in the shape of the neurons, or, for files, in Lava's order and in whole units."""
-    values = mean.reshape(shape) if prod(shape) == mean.numel() else mean
-    return values.squeeze().T * SCALE if descale else values.unsqueeze(0).unsqueeze(-1)
+    """The mean as it is, in the shape of the neurons; for files, in whole units."""
+    return mean * SCALE if descale else mean.reshape(1, *shape, 1)
