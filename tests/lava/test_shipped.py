@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from onnx2lava import verify
 
 from custom_ops.trace import read_trace
+from onnx2lava import verify
 
 MODELS = Path(__file__).parents[2] / "models"
 
