@@ -164,14 +164,15 @@ def verify_command(
     from .verification.parallel import workers
 
     recorded = None if trace is None else read_trace(trace)
-    if input is None and recorded is None:
+    x = input if input is not None or recorded is None else recorded.input
+    if x is None:
         raise ConversionError("There is no input to run: give --input X.npy or --trace TRACE.npz.")
     require_apart([model, input, trace, labels, calibration], [json_file])
     _prepare(report)
     with workers(jobs, dask) as executor, progress_bar() as advance:
         result = verify(
             model,
-            input if input is not None or recorded is None else recorded.input,
+            x,
             against=None if against is None else [name.strip() for name in against.split(",")],
             scale=_scale(scale),
             calibration=None if calibration is None else read_array(calibration),

@@ -53,7 +53,7 @@ class Conv:
     @property
     def fan_in(self) -> int:
         """How many spikes one sum can add up."""
-        return int(self.weight.size) // self.weight.shape[0]
+        return int(self.weight.size // self.weight.shape[0])
 
     def connections(self, shape: Shape) -> int:
         """Synaptic operations per time step at most, for an input ``shape``; those to zeros around the input included."""
@@ -109,7 +109,7 @@ class ConvTranspose:
         """How many spikes one sum can add up: kernels overlap where they are larger than their stride."""
         inputs, _, *kernel = self.weight.shape
         overlap = [ceil(size / step) for size, step in zip(kernel, self.stride, strict=True)]
-        return inputs // self.groups * prod(overlap)
+        return int(inputs // self.groups * prod(overlap))
 
     def connections(self, shape: Shape) -> int:
         """Synaptic operations per time step at most, for an input ``shape``."""

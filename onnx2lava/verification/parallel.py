@@ -150,7 +150,7 @@ def workers(jobs: int, dask: str | None) -> Iterator[Executor | None]:
         raise ConversionError("Give either --jobs with at least 1, or --dask.")
     if dask is not None:
         try:
-            from distributed import Client
+            from distributed import Client  # type: ignore[import-not-found, import-untyped, unused-ignore]
         except ImportError as error:
             raise ConversionError('--dask needs distributed: install "sj2lava[cluster]".') from error
         try:

@@ -102,7 +102,7 @@ def source(network: Network[Any], x: Given, trace: Trace | None, labels: Array |
     """
     whole = _whole(network, x)
     if whole is None:
-        if trace is not None or isinstance(x, Mapping):
+        if trace is not None or isinstance(x, str | os.PathLike | Mapping):
             raise ConversionError("The input is neither a file nor an array: a trace can be compared with one of these alone.")
         if labels is not None:
             raise ConversionError("Labels come with batches as pairs (input, labels): leave labels out.")

@@ -12,7 +12,7 @@ from ..quantization.integers import weight_bits
 from ..targets import TARGETS
 from ..targets.limits import chip, loihi
 from .chip import CoreEstimate, estimate, estimate_all
-from .counts import FLOAT
+from .counts import FLOAT, FLOAT_NATIVE
 from .result import Verification
 from .sheet import Sheet
 
@@ -123,6 +123,8 @@ def verification_table(result: Verification) -> Sheet:
         cells = {layer.reference: "ref", **{name: f"{count:,}" for name, count in layer.mismatches.items()}}
         if layer.agreement is not None:
             cells[FLOAT] = f"{layer.agreement:.2%}"
+        if layer in result.encoder and FLOAT in result.seconds:
+            cells[FLOAT] = cells.pop("file", "")
         cells |= {"spikes": f"{layer.spikes:,}", "rate": f"{layer.rate:.4f}"}
         cells["float rate"] = "" if layer.float_rate is None else f"{layer.float_rate:.4f}"
         name = f"encoder {layer.name}" if layer in result.encoder else layer.name
@@ -146,7 +148,7 @@ def verification_notes(result: Verification) -> list[str]:
 
 def verdicts(result: Verification) -> list[str]:
     """One sentence on the runtimes that must agree, and one on the network that was trained, where it is another."""
-    runtimes = [name for name in result.seconds if name != FLOAT]
+    runtimes = [name for name in result.seconds if name not in (FLOAT, FLOAT_NATIVE)]
     found = []
     if result.first is not None:
         layer, first = result.first
