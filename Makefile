@@ -53,6 +53,10 @@ native: .venv/ready
 	.venv-lava/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+.venv-cluster/ready: env/cluster.txt env/build.sh
+	env/build.sh cluster "$(PYTHON)" .venv-cluster
+	touch $@
+
 .venv-ort-%/ready: env/ort-%.txt env/build.sh
 	env/build.sh ort-$* "$(PYTHON)" .venv-ort-$*
 	touch $@
@@ -88,7 +92,7 @@ endif
 # A process a core, each with whole files, so that what a file sets up once is set up once; a process takes a gigabyte or two.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
-test: env .venv-ort-oldest/ready .venv-ort-newest/ready $(LAVA_ENV)
+test: env .venv-ort-oldest/ready .venv-ort-newest/ready .venv-cluster/ready $(LAVA_ENV)
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
@@ -130,4 +134,4 @@ bench-cuda: native
 	-$(if $(LAVA_ENV),.venv-lava,.venv)/bin/python -m bench.cuda_peers
 
 clean:
-	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-browser .venv-core-* build build.log custom_ops/*.so $(OUT)
+	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-cluster .venv-browser .venv-core-* build build.log custom_ops/*.so $(OUT)

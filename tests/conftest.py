@@ -30,6 +30,12 @@ def lava_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cluster_python() -> Path:
+    """The Python that has Dask's ``distributed``."""
+    return interpreter(".venv-cluster", "SJ2LAVA_CLUSTER_PYTHON", "make .venv-cluster/ready")
+
+
+@pytest.fixture(scope="session")
 def bare_onnxruntime() -> Callable[[str], Path]:
     """The Python that has nothing but numpy and the ``"oldest"`` or ``"newest"`` supported onnxruntime."""
 

@@ -93,7 +93,7 @@ def _command(*arguments: str) -> str:
     if code in (0, None):
         return "accepted"
     said = err.getvalue()
-    if code != 2 or not said.startswith("Error: ") or not said.endswith("\n"):
+    if code != 2 or "fault of sj2lava" in said or not said.startswith("Error: ") or not said.endswith("\n"):
         return f"BUG: exit code {code} and {said[:200]!r}"
     return _judged(said[:-1]) or "exit code 2"
 

@@ -23,29 +23,10 @@ from onnx2lava.quantization import quantization_report
 from onnx2lava.targets.numpy import simulate
 from onnx2lava.verification import read_json
 from onnx2lava.verification.tables import network_table, quantization_table, verification_table
-from tests.onnx2lava.host_graphs import images, network
+from tests.onnx2lava.commands import ROOT, run, start
 from tests.onnx2lava.networks import assert_same, assert_same_numbers, chains, graphs, like_trained, spikes
 
-ROOT = Path(__file__).parents[2]
 NETWORK = chains()["strided, dilated, grouped, odd, biased"]
-
-
-def start(*arguments, folder, environment=None, **options):
-    command = [sys.executable, "-m", "onnx2lava", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
-
-
-def run(*arguments, folder, code, environment=None, stdout=subprocess.PIPE):
-    process = start(*arguments, folder=folder, environment=environment, stdout=stdout, stderr=subprocess.PIPE)
-    out, err = process.communicate()
-    assert process.returncode == code, err + (out or "")
-    assert "Traceback" not in err
-    assert "fault of sj2lava" not in err
-    if code == 2:
-        assert len(err.strip().splitlines()) == 1, err
-        assert err.startswith("Error: ")
-    return err if code == 2 else out
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +34,6 @@ def made(tmp_path_factory):
     """A model with its input and trace; tests must leave them as they are."""
     folder = tmp_path_factory.mktemp("made")
     onnx.save(to_onnx(NETWORK), folder / "in.onnx")
-    onnx.save(network("a vote at each step"), folder / "images.onnx")
     x = spikes(NETWORK, 6, 3)
     np.save(folder / "x.npy", x[INPUT])
     write_trace(Trace(x[INPUT], {name: s.astype(np.uint8) for name, s in simulate(NETWORK, x).items()}), folder / "trace.npz")
@@ -95,9 +75,8 @@ def test_parts_in_several_processes_are_the_whole(folder):
     run(*command, "all.json", "--jobs", "2", "--batch", "1", folder=folder, code=0)
     run(*command, "a.json", "--samples", "0:2", folder=folder, code=0)
     run(*command, "b.json", "--samples", "2:", "--batch", "1", folder=folder, code=0)
-    shown = run("merge", "b.json", "a.json", "-o", "ab.json", "--report", "page", folder=folder, code=0)
+    shown = run("merge", "b.json", "a.json", "-o", "ab.json", folder=folder, code=0)
     assert "Every spike is the same" in shown
-    assert (folder / "page" / "index.html").exists()
     whole, both = (json.loads((folder / name).read_text()) for name in ("all.json", "ab.json"))
     for each in (whole, both):
         del each["seconds"]
@@ -155,7 +134,6 @@ def test_strict_makes_notes_an_error(folder):
         (["verify", "in.onnx", "--input", "damaged.npy"], "not an .npy file of numbers"),
         (["verify", "in.onnx", "--input", "x.npy", "--json", "nowhere/a.json"], "Cannot write nowhere/a.json"),
         (["verify", "in.onnx", "--input", "x.npy", "--json", "x.npy"], "x.npy is also an input"),
-        (["verify", "in.onnx", "--input", "x.npy", "--report", "in.onnx"], "Cannot write to in.onnx"),
         (["verify", "in.onnx", "--input", "x.npy", "--samples", "5"], "'5' are no range"),
         (["verify", "in.onnx", "--input", "x.npy", "--samples", "5:9"], "there are 3"),
         (["verify", "in.onnx", "--input", "x.npy", "--jobs", "0"], "at least 1"),
@@ -183,51 +161,6 @@ def test_lava_that_is_broken_is_not_called_missing(folder):
     said = run("verify", "in.onnx", "--input", "x.npy", "--against", "lava", folder=folder, code=2, environment=environment)
     assert "is installed, but" in said
     assert "ImportError: not on this machine" in said
-
-
-# Several files are one.
-
-
-def test_parts_for_the_host_appear_with_the_network_and_go_with_it(folder):
-    convert = ("convert", "images.onnx", "-o", "out.net", "--input-kind", "images")
-    run(*convert, folder=folder, code=0)
-    assert (folder / "out.encoder.onnx").exists()
-    assert (folder / "out.readout.onnx").exists()
-    shown = run("convert", "in.onnx", "-o", "out.net", folder=folder, code=0)
-    assert "removed out.encoder.onnx" in shown
-    assert not (folder / "out.encoder.onnx").exists()
-    assert not (folder / "out.readout.onnx").exists()
-    # A part of another network beside a new one stays.
-    (folder / "new.readout.onnx").write_bytes(b"mine")
-    run("convert", "in.onnx", "-o", "new.net", folder=folder, code=0)
-    assert (folder / "new.readout.onnx").read_bytes() == b"mine"
-
-
-def test_if_one_file_cannot_be_written_all_stay_as_they_were(folder):
-    for name in ("out.net", "out.encoder.onnx"):
-        (folder / name).write_bytes(b"old")
-    (folder / "out.readout.onnx").mkdir()
-    said = run("convert", "images.onnx", "-o", "out.net", "--input-kind", "images", folder=folder, code=2)
-    assert "out.readout.onnx" in said
-    assert (folder / "out.net").read_bytes() == (folder / "out.encoder.onnx").read_bytes() == b"old"
-
-
-def test_a_readout_does_not_eat_the_input(folder):
-    (folder / "net.readout.onnx").write_bytes((folder / "images.onnx").read_bytes())
-    said = run("convert", "net.readout.onnx", "-o", "net.net", "--input-kind", "images", folder=folder, code=2)
-    assert "net.readout.onnx is also an input" in said
-    assert (folder / "net.readout.onnx").read_bytes() == (folder / "images.onnx").read_bytes()
-
-
-def test_the_kind_of_input_is_what_the_exporter_saw(folder):
-    model = network("a vote at each step")
-    model.metadata_props.append(onnx.StringStringEntryProto(key="sj2lava.input_kind", value="images"))
-    onnx.save(model, folder / "noted.onnx")
-    assert "images" in run("inspect", "noted.onnx", folder=folder, code=0)
-    np.save(folder / "images.npy", images(5, 2))
-    run("verify", "noted.onnx", "--input", "images.npy", "--against", "ort,numpy", folder=folder, code=0)
-    said = run("verify", "noted.onnx", "--input", "images.npy", "--input-kind", "spikes", folder=folder, code=2)
-    assert "--input-kind images" in said
 
 
 # Exit code 1 means that spikes differ, and nothing else does.

@@ -16,7 +16,9 @@ from onnx2lava.network import INPUT, Dense, Edge, Input, Network, Population
 from onnx2lava.network.neurons import CubaNeuron
 from onnx2lava.targets import require
 from onnx2lava.targets.limits import loihi
+from tests.onnx2lava.commands import run
 from tests.onnx2lava.host_graphs import READOUTS, images, network
+from tests.onnx2lava.networks import chains
 
 
 def convert(folder, model, *options):
@@ -157,3 +159,56 @@ def test_message_bits_of_a_file_are_checked(tmp_path):
         file.attrs["input_message_bits"] = 2**20
     with pytest.raises(ModelFileError, match="input_message_bits are 1048576"):
         load_netx(tmp_path / "a.net")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A network with parts for the host, and one without."""
+    onnx.save(network("a vote at each step"), tmp_path / "images.onnx")
+    onnx.save(to_onnx(chains()["dense"]), tmp_path / "in.onnx")
+    return tmp_path
+
+
+# Several files are one.
+
+
+def test_parts_for_the_host_appear_with_the_network_and_go_with_it(folder):
+    convert = ("convert", "images.onnx", "-o", "out.net", "--input-kind", "images")
+    run(*convert, folder=folder, code=0)
+    assert (folder / "out.encoder.onnx").exists()
+    assert (folder / "out.readout.onnx").exists()
+    shown = run("convert", "in.onnx", "-o", "out.net", folder=folder, code=0)
+    assert "removed out.encoder.onnx" in shown
+    assert not (folder / "out.encoder.onnx").exists()
+    assert not (folder / "out.readout.onnx").exists()
+    # A part of another network beside a new one stays.
+    (folder / "new.readout.onnx").write_bytes(b"mine")
+    run("convert", "in.onnx", "-o", "new.net", folder=folder, code=0)
+    assert (folder / "new.readout.onnx").read_bytes() == b"mine"
+
+
+def test_if_one_file_cannot_be_written_all_stay_as_they_were(folder):
+    for name in ("out.net", "out.encoder.onnx"):
+        (folder / name).write_bytes(b"old")
+    (folder / "out.readout.onnx").mkdir()
+    said = run("convert", "images.onnx", "-o", "out.net", "--input-kind", "images", folder=folder, code=2)
+    assert "out.readout.onnx" in said
+    assert (folder / "out.net").read_bytes() == (folder / "out.encoder.onnx").read_bytes() == b"old"
+
+
+def test_a_readout_does_not_eat_the_input(folder):
+    (folder / "net.readout.onnx").write_bytes((folder / "images.onnx").read_bytes())
+    said = run("convert", "net.readout.onnx", "-o", "net.net", "--input-kind", "images", folder=folder, code=2)
+    assert "net.readout.onnx is also an input" in said
+    assert (folder / "net.readout.onnx").read_bytes() == (folder / "images.onnx").read_bytes()
+
+
+def test_the_kind_of_input_is_what_the_exporter_saw(folder):
+    model = network("a vote at each step")
+    model.metadata_props.append(onnx.StringStringEntryProto(key="sj2lava.input_kind", value="images"))
+    onnx.save(model, folder / "noted.onnx")
+    assert "images" in run("inspect", "noted.onnx", folder=folder, code=0)
+    np.save(folder / "images.npy", images(5, 2))
+    run("verify", "noted.onnx", "--input", "images.npy", "--against", "ort,numpy", folder=folder, code=0)
+    said = run("verify", "noted.onnx", "--input", "images.npy", "--input-kind", "spikes", folder=folder, code=2)
+    assert "--input-kind images" in said

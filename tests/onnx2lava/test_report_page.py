@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from custom_ops.trace import Trace
@@ -15,6 +16,7 @@ from onnx2lava.targets.numpy import simulate
 from onnx2lava.verification import Disagreement, read_json, write_json
 from onnx2lava.verification.page import write_report
 from onnx2lava.verification.page.window import NEURONS, choose_window
+from tests.onnx2lava.commands import run
 from tests.onnx2lava.networks import chains, graphs, like_trained, spikes
 
 NETWORK = chains()["strided, dilated, grouped, odd, biased"]
@@ -118,3 +120,16 @@ def test_a_folder_that_is_a_file_is_a_sentence(tmp_path):
     result = verify(NETWORK, spikes(NETWORK, 2, 1), against=["numpy"])
     with pytest.raises(ModelFileError, match="Cannot write to"):
         write_report(result, tmp_path / "file", title="a")
+
+
+def test_merged_parts_have_a_page(tmp_path):
+    x = spikes(NETWORK, 6, 4)
+    np.save(tmp_path / "x.npy", x[INPUT])
+    onnx.save(to_onnx(NETWORK), tmp_path / "in.onnx")
+    for samples, name in (("0:2", "a.json"), ("2:", "b.json")):
+        command = ("verify", "in.onnx", "--input", "x.npy", "--against", "ort,numpy", "--samples", samples, "--json", name)
+        run(*command, folder=tmp_path, code=0)
+    run("merge", "a.json", "b.json", "--report", "page", folder=tmp_path, code=0)
+    assert "4 samples, 6 time steps" in (tmp_path / "page" / "index.html").read_text()
+    command = ("verify", "in.onnx", "--input", "x.npy", "--report", "in.onnx")
+    assert "Cannot write to in.onnx" in run(*command, folder=tmp_path, code=2)
