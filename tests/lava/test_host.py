@@ -20,7 +20,7 @@ def test_every_spike_is_the_same(kind, tmp_path):
     model = network("a vote at each step")
     result = verify(model, x, against=PEERS, input=kind, labels=np.arange(3))
     assert result.mismatches == 0
-    assert all(0 < layer.rate < 1 and {*layer.mismatches, layer.reference} == set(PEERS) for layer in result.layers)
+    assert all(0 < layer.rate < 1 and set(PEERS) <= {*layer.mismatches, layer.reference} for layer in result.layers)
     assert len({result.accuracy[name] for name in PEERS}) == 1
 
     converted = quantize(load(model, input=kind))

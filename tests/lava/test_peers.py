@@ -245,9 +245,9 @@ def test_more_groups_than_lava_can_count(tmp_path):
 @pytest.mark.parametrize("i_decay", [4096, 1000])
 def test_slayer_adds_the_bias_of_recurrent_layers_to_their_current(i_decay, monkeypatch):
     """Which is why those with a current that outlasts a step are refused."""
-    rng = np.random.default_rng(2)
-    neuron = CubaNeuron(i_decay, 200, 400)
-    network = build((5,), [(Dense(weights(rng, 6, 5)), neuron, True)], feedback={0: weights(rng, 6, 6)})
+    rng = np.random.default_rng(3)
+    weight, back = (2 * rng.integers(-128, 128, (6, inputs), dtype=np.int32) for inputs in (5, 6))
+    network = build((5,), [(Dense(weight), CubaNeuron(i_decay, 200, 400), True)], feedback={0: back})
     x = spikes(network, 12, 2)
     (expected,) = simulate(network, x).values()
     given_ = torch.from_numpy(np.moveaxis(x[INPUT], 0, -1).copy())
