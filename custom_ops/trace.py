@@ -89,9 +89,7 @@ def read_array(path: str | os.PathLike[str]) -> Array:
     """
     kind = file_kind(path)
     if kind == "npz":
-        raise ModelFileError(
-            f"{path} is an .npz file of several arrays, such as a trace: give it as --trace, or one array."
-        )
+        raise ModelFileError(f"{path} is an .npz file of several arrays, such as a trace: give it as --trace, or one array.")
     if kind != "npy":
         raise ModelFileError(f"{path} is not an .npy file of numbers, but {_KINDS[kind]}: {_ADVICE}.")
     try:

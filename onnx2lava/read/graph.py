@@ -135,8 +135,8 @@ class Reader:
             if len(self.given) > 1 and not any(use.node in needed for use in value.uses()):
                 names = ", ".join(repr(each.name) for each in self.given)
                 raise ConversionError(
-                    f"The model has {len(self.given)} inputs ({names}), of which {value.name!r} reaches no spiking layer: export it "
-                    "without states, or without that input."
+                    f"The model has {len(self.given)} inputs ({names}), of which {value.name!r} reaches no spiking layer: export "
+                    "it without states, or without that input."
                 )
 
     def _read_input(self, value: ir.Value, count: int) -> tuple[int, int]:
