@@ -13,13 +13,14 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custom_ops.errors import ModelFileError, RuntimeUnavailableError
 from custom_ops.trace import Trace
-from onnx2lava import CubaNeuron, quantize, verify
+from onnx2lava import CubaNeuron, quantize, to_onnx, verify
 from onnx2lava.errors import ConversionError, LavaRunError, LimitError
 from onnx2lava.network import INPUT
 from onnx2lava.targets import TARGETS
@@ -293,6 +294,27 @@ def test_any_executor_gives_the_same_numbers(tmp_path):
     assert seen[-1] == ("samples", 7, 7)
     with Processes(2) as processes:
         assert numbers(verify(NETWORK, x, executor=processes, **options), tmp_path) == expected
+
+
+def test_a_dask_cluster_gives_the_same_numbers_though_a_worker_is_killed(tmp_path, cluster_python):
+    x = spikes(NETWORK, 5, 24)[INPUT]
+    np.save(tmp_path / "x.npy", x)
+    onnx.save(to_onnx(NETWORK), tmp_path / "in.onnx")
+    command = [cluster_python, ROOT / "tests" / "peers" / "dask_cluster.py", tmp_path / "in.onnx", tmp_path / "x.npy"]
+    ran = subprocess.run(
+        [*command, tmp_path / "found.json"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    write_json(verify(tmp_path / "in.onnx", x, against=["ort", "numpy"]), tmp_path / "here.json")
+    here = json.loads((tmp_path / "here.json").read_text())
+    for each in (found, here):
+        del each["seconds"]
+    assert found == here
 
 
 def _dies_once(work, chunk, mark):
