@@ -10,6 +10,7 @@ from ..network import Conv, ConvTranspose, CubaNeuron, Dense, Edge, FloatNeuron,
 from ..quantization import QuantizationReport, layer_scales
 from ..quantization.integers import weight_bits
 from ..targets import TARGETS
+from ..targets.lava import relays
 from ..targets.limits import chip, loihi
 from .chip import CoreEstimate, estimate, estimate_all
 from .counts import FLOAT, FLOAT_NATIVE
@@ -73,6 +74,13 @@ def network_notes(network: Network[Any]) -> list[str]:
     for name, target in TARGETS.items():
         found += [finding for finding in target.check(network) if finding.target == name]
     notes = [f"{finding.target}: {finding}" for finding in found]
+    between = relays(network)
+    if between:
+        neurons = sum(relay.neurons for relay in between)
+        notes.append(
+            f"lava: {len(between)} relays with {neurons:,} neurons stand between layers, so that spikes of paths of different length "
+            "meet."
+        )
     each = [estimate(network, population) for population in network.populations]
     if any(cores.neurons_exceed or cores.weights_exceed for cores in each):
         notes.append(f"* more than one neuro-core of Loihi 2: {NEURONS_PER_CORE:,} neurons, {SYNAPTIC_MEMORY:,} weights.")
