@@ -78,8 +78,8 @@ def network_notes(network: Network[Any]) -> list[str]:
     if between:
         neurons = sum(relay.neurons for relay in between)
         notes.append(
-            f"lava: {len(between)} relays with {neurons:,} neurons stand between layers, so that spikes of paths of different length "
-            "meet."
+            f"lava: Between layers, {neurons:,} neurons more relay spikes ({len(between)} populations), so that paths of "
+            "different length meet."
         )
     each = [estimate(network, population) for population in network.populations]
     if any(cores.neurons_exceed or cores.weights_exceed for cores in each):
