@@ -8,7 +8,7 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help demo quantisation test fuzz kills matrix env env-lava native models pictures bench bench-cuda clean
+.PHONY: help demo quantisation test fuzz fuzz-operators fuzz-guided kills matrix env env-lava native models pictures bench bench-cuda clean
 
 help:
 	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
@@ -16,6 +16,8 @@ help:
 	@echo "make test          all checks and tests"
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
 	@echo "make fuzz          damaged files against everything that reads files (CASES=100000)"
+	@echo "make fuzz-operators  valid and nearly valid operators in the native library, under the sanitizers (CASES=10000)"
+	@echo "make fuzz-guided   files that reach new lines of the readers, by atheris (SECONDS_EACH=600 for .onnx and for .net)"
 	@echo "make kills         kill conversions at random moments (KILLS=1000)"
 	@echo "make matrix        the core on every supported Python, with the oldest and the newest numpy, onnx and onnxruntime"
 	@echo "make native        build the native operator library (needs a C++ compiler)"
@@ -101,10 +103,25 @@ endif
 
 CASES ?= 100000
 KILLS ?= 1000
+SECONDS_EACH ?= 600
 
 # Whatever comes in, nothing crashes, hangs or shows a traceback; whatever happens, files are whole.
 fuzz: env
 	.venv/bin/python -m tests.fuzz --cases $(CASES)
+
+# Valid and nearly valid operators through onnxruntime, the native library under AddressSanitizer and UndefinedBehaviorSanitizer.
+fuzz-operators: CASES := $(if $(filter command line environment,$(origin CASES)),$(CASES),10000)
+fuzz-operators: .venv/ready
+	.venv/bin/python -m tests.fuzz.operators --cases $(CASES)
+
+# Coverage-guided: what reaches new lines of the readers is kept in $(OUT)/corpus and changed further.
+fuzz-guided: .venv-fuzz/ready
+	.venv-fuzz/bin/python -m tests.fuzz.guided --kind .onnx --seconds $(SECONDS_EACH) --corpus $(OUT)/corpus
+	.venv-fuzz/bin/python -m tests.fuzz.guided --kind .net --seconds $(SECONDS_EACH) --corpus $(OUT)/corpus
+
+.venv-fuzz/ready: env/fuzz.txt env/build.sh
+	env/build.sh fuzz "$(PYTHON)" .venv-fuzz
+	touch $@
 
 kills: env
 	.venv/bin/python -m tests.faults --kills $(KILLS)
@@ -130,4 +147,4 @@ bench-cuda: native
 	-$(if $(LAVA_ENV),.venv-lava,.venv)/bin/python -m bench.cuda_peers
 
 clean:
-	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-browser .venv-core-* build build.log custom_ops/*.so $(OUT)
+	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-browser .venv-fuzz .venv-core-* build build.log custom_ops/*.so $(OUT)

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -105,12 +106,25 @@ std::int64_t Node::integer(const char* name, std::int64_t low, std::int64_t high
   return value;
 }
 
+// onnxruntime has no function that says whether there is an attribute; of one that there is, it complains in other words than of a name
+// that no node carries.
+bool Node::carries(const char* name, OrtStatus* status) const {
+  constexpr const char* nobody = "snn_no_such_attribute";
+  const auto taken = [this](OrtStatus* of) {
+    const std::string message = of ? api_.GetErrorMessage(of) : "";
+    if (of) api_.ReleaseStatus(of);
+    return message;
+  };
+  float value = 0;
+  std::string said = taken(status), absent = taken(api_.KernelInfoGetAttribute_float(info_, nobody, &value));
+  if (const std::size_t at = absent.find(nobody); at != std::string::npos) absent.replace(at, std::strlen(nobody), name);
+  return said != absent;
+}
+
 bool Node::flag(const char* name, bool otherwise) const {
   std::int64_t value = otherwise;
   if (OrtStatus* status = api_.KernelInfoGetAttribute_int64(info_, name, &value)) {
-    api_.ReleaseStatus(status);
-    float wrong_type = 0;
-    if (real(name, wrong_type)) throw ModelError(std::string(name) + " must be an integer, 0 or 1");
+    if (carries(name, status)) throw ModelError(std::string(name) + " must be an integer, 0 or 1");
     return otherwise;
   }
   return integer(name, 0, 1) != 0;
@@ -118,13 +132,8 @@ bool Node::flag(const char* name, bool otherwise) const {
 
 bool Node::real(const char* name, float& value) const {
   if (OrtStatus* status = api_.KernelInfoGetAttribute_float(info_, name, &value)) {
-    api_.ReleaseStatus(status);
-    std::int64_t wrong_type = 0;
-    if (OrtStatus* other = api_.KernelInfoGetAttribute_int64(info_, name, &wrong_type)) {
-      api_.ReleaseStatus(other);
-      return false;
-    }
-    throw ModelError(std::string(name) + " must be a float, not an integer");
+    if (carries(name, status)) throw ModelError(std::string(name) + " must be a float");
+    return false;
   }
   if (!std::isfinite(value)) throw ModelError(std::string(name) + " is not finite");
   return true;

@@ -103,6 +103,9 @@ class Node {
   const std::string& name() const { return name_; }
 
  private:
+  // Whether the node carries an attribute of that name, of which onnxruntime gave `status` instead of a value of some type.
+  bool carries(const char* name, OrtStatus* status) const;
+
   const Api& api_;
   const OrtKernelInfo* info_;
   std::string name_;  // "snn.CubaLIF node 'conv_fc.0/CubaLIF'"
