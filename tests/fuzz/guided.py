@@ -1,6 +1,6 @@
 """``python -m tests.fuzz.guided``: files that reach new lines of the readers, found by libFuzzer through atheris.
 
-Half of the changes are libFuzzer's own, to bytes; the other half are those of :mod:`tests.fuzz.damage`, to nodes, tensors and groups.
+Half of the changes are libFuzzer's own, to bytes; the other half are those of :mod:`tests.fuzz.damage`, to nodes and groups.
 A file that makes a reader do anything but accept it or raise a ``BridgeError`` ends the run and is kept beside the corpus.
 """
 

@@ -57,7 +57,7 @@ class NodeCase:
         fixed: whether the file says the shapes of the first run; else it says none.
         constant: inputs that are stored in the file.
         empty: a shape of no elements that x gets inside of the file.
-        place: where the node stands: ``graph``, ``function``, ``passed on`` (in a function, with its caller's attributes), ``branch``.
+        place: where it stands: ``graph``, ``function``, ``passed on`` (in a function, with its caller's attributes), ``branch``.
         raw: whether the library is registered without custom_ops, so that nothing else checks.
         threads: of the session.
         isa: which of the instruction sets runs it.
