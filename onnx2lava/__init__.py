@@ -1,5 +1,7 @@
 """From ONNX to Loihi: read a network, quantise it, write it for NetX, slayer and onnxruntime, and check every spike."""
 
+from custom_ops.version import __version__
+
 from .load import load
 from .network import Block, Conv, CubaNeuron, Dense, FloatNeuron, Network
 from .quantization_report import QuantizationReport, quantization_report
@@ -20,6 +22,7 @@ __all__ = [
     "FloatNeuron",
     "Network",
     "QuantizationReport",
+    "__version__",
     "load",
     "load_netx",
     "quantization_report",
