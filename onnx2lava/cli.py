@@ -1,53 +1,30 @@
 """The command ``onnx2lava``."""
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
-from custom_ops.errors import BridgeError
-from custom_ops.model_file import write_model
-from custom_ops.trace import read_array, read_trace
+from custom_ops.terminal import application, command, ended_well, printed
 
 from .errors import ConversionError
-from .host import save_host_parts
-from .load import InputKind, load
-from .network import Network
-from .quantization_report import quantization_report
-from .quantize import quantize
-from .read_netx import is_netx, load_netx
-from .report import (
-    network_notes,
-    network_table,
-    quantization_notes,
-    quantization_table,
-    verification_notes,
-    verification_table,
-)
-from .report_page import write_report
-from .verify import RUNTIMES, verify, write_json
-from .write.netx import save_netx
-from .write.onnx import to_onnx
+
+# What takes long to import, the commands import themselves: help answers at once.
+if TYPE_CHECKING:
+    from .network import Network
 
 __all__ = ["main"]
 
-app = typer.Typer(
-    help="Convert spiking networks from ONNX to Loihi and check every spike.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = application("onnx2lava", "Convert spiking networks from ONNX to Loihi and check every spike.")
 
 _Model = Annotated[Path, typer.Argument(metavar="IN.onnx", help="A network exported by sj2onnx.")]
 _Scale = Annotated[str, typer.Option(metavar="auto|64", help="Weight scale for float networks: auto, or one for all layers.")]
 _Calibration = Annotated[Path | None, typer.Option(metavar="X.npy", help="Input [T, N, *] that --scale auto may use.")]
 _InputKind = Annotated[
-    InputKind,
+    Literal["spikes", "images", "counts"],
     typer.Option(
         "--input-kind",
         help="What the network is fed with. spikes: 0 and 1. images: any numbers; the first spiking layer, which turns them into "
@@ -59,15 +36,13 @@ _InputKind = Annotated[
 
 
 def main() -> None:
-    """Run the command line: exit code 0, 1 where spikes differ, 2 where the input is not usable."""
-    try:
+    """Run the command line: exit code 0; 1 where spikes differ; 2 where something else is wrong; 130 and 143 when interrupted or
+    terminated."""
+    with ended_well():
         app()
-    except BridgeError as error:
-        Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
-        sys.exit(2)
 
 
-@app.command()
+@command(app, "convert")
 def convert(
     model: _Model,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.net", help="The NetX file to write.")],
@@ -83,6 +58,15 @@ def convert(
     What stays on the host is written beside it, for any onnxruntime: NAME.encoder.onnx, which turns images into spikes, and
     NAME.readout.onnx, which turns the last spikes into the network's output (a vote, a mean over time, a linear layer).
     """
+    from custom_ops.model_file import write_model
+    from custom_ops.trace import read_array
+
+    from .host import save_host_parts
+    from .load import load
+    from .quantize import quantize
+    from .write.netx import save_netx
+    from .write.onnx import to_onnx
+
     loaded = load(model, input=input_kind)
     network = quantize(loaded, scale=_scale(scale), calibration=None if calibration is None else read_array(calibration))
     save_netx(network, output)
@@ -92,24 +76,26 @@ def convert(
         written.append(loihi_onnx)
     _show(network)
     _show_quantization(loaded, network)
-    for path in written:
-        _console().print(f"wrote {path} ({path.stat().st_size:,} bytes)", markup=False, soft_wrap=True)
+    printed([f"wrote {path} ({path.stat().st_size:,} bytes)" for path in written])
 
 
-@app.command()
+@command(app, "inspect")
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .net file.")], input_kind: _InputKind = "spikes"
 ) -> None:
     """Show a network layer by layer, and what Loihi would object to."""
+    from .load import load
+    from .read_netx import is_netx, load_netx
+
     _show(load_netx(file) if is_netx(file) else load(file, input=input_kind))
 
 
-@app.command("verify")
+@command(app, "verify")
 def verify_command(
     model: _Model,
     input: Annotated[Path | None, typer.Option(metavar="X.npy", help="Input [T, N, *]; by default the trace's.")] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="ort,slayer,netx", help=f"Some of {', '.join(RUNTIMES)}; by default all that are here.")
+        str | None, typer.Option(metavar="ort,slayer,netx", help="Some of the runtimes; by default all that are here.")
     ] = None,
     trace: Annotated[Path | None, typer.Option(metavar="TRACE.npz", help="A run recorded elsewhere.")] = None,
     labels: Annotated[Path | None, typer.Option(metavar="Y.npy", help="Classes [N], for the accuracy.")] = None,
@@ -128,6 +114,12 @@ def verify_command(
     Encoder and readout take part: images go in, and the accuracy with labels is that of the readout's output, before
     quantisation and after it.
     """
+    from custom_ops.trace import read_array, read_trace
+
+    from .report import verification_notes, verification_table
+    from .report_page import write_report
+    from .verify import verify, write_json
+
     recorded = None if trace is None else read_trace(trace)
     if input is None and recorded is None:
         raise ConversionError("There is no input to run: give --input X.npy or --trace TRACE.npz.")
@@ -148,16 +140,13 @@ def verify_command(
     if json_file is not None:
         write_json(result, json_file)
     page = None if report is None else write_report(result, report, title=model.name)
-    console = _console()
-    console.print(verification_table(result))
-    for note in verification_notes(result):
-        console.print(note, markup=False, soft_wrap=True)
+    printed([verification_table(result), *verification_notes(result)])
     if page is not None:
-        console.print(f"wrote {page}", markup=False, soft_wrap=True)
+        printed([f"wrote {page}"])
     if result.mismatches:
-        console.print(f"{result.mismatches:,} spikes differ.")
+        printed([f"{result.mismatches:,} spikes differ."])
         raise typer.Exit(1)
-    console.print("Every spike is the same.")
+    printed(["Every spike is the same."])
 
 
 def _scale(text: str) -> Literal["auto"] | int:
@@ -168,31 +157,26 @@ def _scale(text: str) -> Literal["auto"] | int:
     raise ConversionError(f"The scale {text!r} is neither auto nor a positive whole number: try 64.")
 
 
-def _show(network: Network) -> None:
-    console = _console()
-    console.print(network_table(network))
-    for note in network_notes(network):
-        console.print(note, markup=False, soft_wrap=True)
+def _show(network: "Network") -> None:
+    from .report import network_notes, network_table
+
+    printed([network_table(network), *network_notes(network)])
 
 
-def _show_quantization(loaded: Network, network: Network) -> None:
+def _show_quantization(loaded: "Network", network: "Network") -> None:
+    from .quantization_report import quantization_report
+    from .report import quantization_notes, quantization_table
+
     report = quantization_report(loaded, network)
     if report.layers:
-        console = _console()
-        console.print(quantization_table(report))
-        for note in quantization_notes(report):
-            console.print(note, markup=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    """Standard output; where that is no terminal, wide enough for every table."""
-    console = Console(highlight=False, markup=False)  # layers may be named "[/b]"
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=200)
+        printed([quantization_table(report), *quantization_notes(report)])
 
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """A bar that appears with the first sample that Lava has done."""
+    from rich.progress import Progress
+
     bar = Progress(console=Console(stderr=True), transient=True)
 
     def advance(done: int, total: int) -> None:
