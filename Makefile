@@ -129,10 +129,11 @@ fuzz-guided: .venv-fuzz/ready
 kills: env
 	.venv/bin/python -m tests.faults --kills $(KILLS)
 
-# The report page in a real browser: light and dark, on a wide and on a narrow screen.
-pictures: env $(LAVA_ENV) .venv-browser/ready
+# The report page and the site in a real browser: light and dark, on a wide and on a narrow screen.
+pictures: env docs $(LAVA_ENV) .venv-browser/ready
 	$(if $(LAVA_ENV),.venv-lava,.venv)/bin/python -m onnx2lava verify models/digits_csnn.onnx --trace models/digits_csnn.npz --report $(OUT)/report
 	.venv-browser/bin/python docs/pictures/take.py $(OUT)/report/index.html
+	.venv-browser/bin/python docs/pictures/take.py $(OUT)/site/index.html site
 
 .venv-browser/ready: env/browser.txt env/build.sh
 	env/build.sh browser "$(PYTHON)" .venv-browser
