@@ -267,15 +267,26 @@ OrtCustomOpDomain* domain_of(const Api& api, const std::vector<const Operator*>&
 
 }  // namespace
 
-OrtStatus* register_operators(OrtSessionOptions* options, const Api& api, const std::vector<const Operator*>& operators) {
+OrtStatus* register_operators(OrtSessionOptions* options, const Api& api, const std::vector<const Operator*>& operators, const char* kind) {
   constexpr const char* mark = "snn.registered";
   return guarded(api, "The operators of the domain snn cannot be registered", [&] {
-    int registered = 0;
-    api.check(api.HasSessionConfigEntry(options, mark, &registered));
-    if (registered) return;  // a second schema of the same name would be an error
+    const std::string registered = config_entry(api, options, mark);
+    if (registered == kind) return;  // a second schema of the same name would be an error
+    if (!registered.empty()) throw ModelError("these session options have operators for another device already (" + registered + ")");
     api.check(api.AddCustomOpDomain(options, domain_of(api, operators)));
-    api.check(api.AddSessionConfigEntry(options, mark, "1"));
+    api.check(api.AddSessionConfigEntry(options, mark, kind));
   });
+}
+
+std::string config_entry(const Api& api, const OrtSessionOptions* options, const char* key) {
+  int given = 0;
+  std::size_t size = 0;
+  api.check(api.HasSessionConfigEntry(options, key, &given));
+  if (!given) return "";
+  api.check(api.GetSessionConfigEntry(options, key, nullptr, &size));
+  std::string value(size, '\0');
+  api.check(api.GetSessionConfigEntry(options, key, value.data(), &size));
+  return value.c_str();  // onnxruntime counts the zero at the end
 }
 
 }  // namespace snn

@@ -85,8 +85,8 @@ def _block(slayer: Any, block: Block) -> Any:
         module.neuron.norm.running_mean = -torch.from_numpy(block.bias).to(torch.float32) / SCALE
         module.neuron.norm.num_features = len(block.bias)
         module.neuron.norm.pre_hook_fx = _unrounded
-    # Loihi fires above the threshold, slayer from it on: one unit of the state more. Whole, since slayer's kernel for GPUs cuts the
-    # threshold to whole units; slayer's own 0.01 units vanish there, and on the CPU in float32 at thresholds above about 40.
+    # Loihi fires above the threshold, slayer from it on: one unit of the state more. Whole, since slayer's kernel for GPUs cuts
+    # the threshold to whole units; slayer's own 0.01 units vanish there, and on the CPU in float32 at thresholds above about 40.
     module.neuron.threshold_eps = 1 / module.neuron.s_scale
     # The shapes are known; slayer itself finds them in a first forward pass, which `export_hdf5` would need otherwise.
     module.neuron.shape = torch.Size(block.shape)

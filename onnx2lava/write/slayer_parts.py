@@ -34,7 +34,8 @@ def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *,
     The threshold counts from ``v_reset``, and is ``tau`` times as high where SpikingJelly's LIF decays its input. So an IF
     neuron gives SpikingJelly's spikes, every one, for inputs that are multiples of ``1 / s``; a leak is rounded at every step,
     the finer the larger ``scale``. On a GPU, slayer multiplies the threshold by ``s`` in float32: choose a power of two as
-    ``scale`` there, or the product may end up below its whole number. ``device_params`` holds the threshold for the chip, in whole weight units.
+    ``scale`` there, or the product may end up below its whole number. ``device_params`` holds the
+    threshold for the chip, in whole weight units.
 
     Args:
         model: ``sj2onnx.export`` of an IFNode, LIFNode or ParametricLIFNode; of a CubaLIFNode, which counts in such units
