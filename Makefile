@@ -8,7 +8,8 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help demo quantisation test fuzz kills matrix env env-lava native models pictures bench bench-cuda clean
+.PHONY: help demo quantisation test fuzz fuzz-operators fuzz-guided kills matrix env env-lava native wheels docs docs-serve models \
+    pictures bench bench-cuda clean
 
 help:
 	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
@@ -16,8 +17,12 @@ help:
 	@echo "make test          all checks and tests"
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
 	@echo "make fuzz          damaged files against everything that reads files (CASES=100000)"
+	@echo "make fuzz-operators  valid and nearly valid operators in the native library, under the sanitizers (CASES=10000)"
+	@echo "make fuzz-guided   files that reach new lines of the readers, by atheris (SECONDS_EACH=600 for .onnx and for .net)"
 	@echo "make kills         kill conversions at random moments (KILLS=1000)"
 	@echo "make matrix        the core on every supported Python, with the oldest and the newest numpy, onnx and onnxruntime"
+	@echo "make wheels        what is published, into dist/: for x86-64 and AArch64, any glibc from 2.17 on; installed and tested"
+	@echo "make docs          the documentation site, strictly, into out/site (docs-serve shows it at http://127.0.0.1:8000)"
 	@echo "make native        build the native operator library (needs a C++ compiler)"
 	@echo "make bench         speed, side by side with slayer, SpikingJelly and Lava, into docs/benchmark.md"
 	@echo "make models        export SpikingJelly's own networks and compare them layer by layer, into docs/models.md"
@@ -92,11 +97,11 @@ endif
 # A process a core, each with whole files, so that what a file sets up once is set up once; a process takes a gigabyte or two.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
-test: env .venv-ort-oldest/ready .venv-ort-newest/ready .venv-cluster/ready $(LAVA_ENV)
+test: env docs .venv-ort-oldest/ready .venv-ort-newest/ready .venv-cluster/ready $(LAVA_ENV)
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
-	.venv/bin/python -m pytest $(SIDE_BY_SIDE) tests --ignore=tests/lava
+	.venv/bin/python -m pytest $(SIDE_BY_SIDE) tests --ignore=tests/lava --ignore=tests/wheels
 ifdef LAVA_ENV
 	.venv-lava/bin/python -m pytest $(SIDE_BY_SIDE) tests/lava tests/custom_ops tests/onnx2lava
 else
@@ -105,21 +110,58 @@ endif
 
 CASES ?= 100000
 KILLS ?= 1000
+SECONDS_EACH ?= 600
 
 # Whatever comes in, nothing crashes, hangs or shows a traceback; whatever happens, files are whole.
 fuzz: env
 	.venv/bin/python -m tests.fuzz --cases $(CASES)
 
+# Valid and nearly valid operators through onnxruntime, the native library under AddressSanitizer and UndefinedBehaviorSanitizer.
+fuzz-operators: CASES := $(if $(filter command line environment,$(origin CASES)),$(CASES),10000)
+fuzz-operators: .venv/ready
+	.venv/bin/python -m tests.fuzz.operators --cases $(CASES)
+
+# Coverage-guided: what reaches new lines of the readers is kept in $(OUT)/corpus and changed further.
+fuzz-guided: .venv-fuzz/ready
+	.venv-fuzz/bin/python -m tests.fuzz.guided --kind .onnx --seconds $(SECONDS_EACH) --corpus $(OUT)/corpus
+	.venv-fuzz/bin/python -m tests.fuzz.guided --kind .net --seconds $(SECONDS_EACH) --corpus $(OUT)/corpus
+
+.venv-fuzz/ready: env/fuzz.txt env/build.sh
+	env/build.sh fuzz "$(PYTHON)" .venv-fuzz
+	touch $@
+
 kills: env
 	.venv/bin/python -m tests.faults --kills $(KILLS)
 
-# The report page in a real browser: light and dark, on a wide and on a narrow screen.
-pictures: env $(LAVA_ENV) .venv-browser/ready
+# The report page and the site in a real browser: light and dark, on a wide and on a narrow screen.
+pictures: env docs $(LAVA_ENV) .venv-browser/ready
 	$(if $(LAVA_ENV),.venv-lava,.venv)/bin/python -m onnx2lava verify models/digits_csnn.onnx --trace models/digits_csnn.npz --report $(OUT)/report
 	.venv-browser/bin/python docs/pictures/take.py $(OUT)/report/index.html
+	.venv-browser/bin/python docs/pictures/take.py $(OUT)/site/index.html site
 
 .venv-browser/ready: env/browser.txt env/build.sh
 	env/build.sh browser "$(PYTHON)" .venv-browser
+	touch $@
+
+# The wheels are built by a compiler that comes as a Python package, so that neither a container nor an old system is needed; then
+# installed into bare environments of every Python there is, and looked at by the package index's own checkers.
+wheels: .venv-wheels/ready
+	.venv-wheels/bin/python env/make_wheels.py -o dist
+	SJ2LAVA_DIST=dist .venv-wheels/bin/python -m pytest -q -p no:cacheprovider tests/wheels
+
+.venv-wheels/ready: env/wheels.txt env/build.sh
+	env/build.sh wheels "$(PYTHON)" .venv-wheels
+	touch $@
+
+# A link, an anchor or a name in the API reference that leads nowhere is an error. Nothing is fetched.
+docs: .venv-docs/ready
+	.venv-docs/bin/python -m mkdocs --quiet build --strict --site-dir $(CURDIR)/$(OUT)/site
+
+docs-serve: .venv-docs/ready
+	.venv-docs/bin/python -m mkdocs serve --strict
+
+.venv-docs/ready: env/docs.txt env/build.sh
+	env/build.sh docs "$(PYTHON)" .venv-docs
 	touch $@
 
 models: env
@@ -134,4 +176,5 @@ bench-cuda: native
 	-$(if $(LAVA_ENV),.venv-lava,.venv)/bin/python -m bench.cuda_peers
 
 clean:
-	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-cluster .venv-browser .venv-core-* build build.log custom_ops/*.so $(OUT)
+	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-cluster .venv-browser .venv-fuzz .venv-wheels .venv-docs .venv-core-* \
+	    build build.log dist custom_ops/*.so $(OUT)

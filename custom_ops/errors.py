@@ -3,7 +3,7 @@
 Every message is one sentence that says what is wrong, where (file, node, module path), why, and what to do about it.
 """
 
-__all__ = ["BridgeError", "ModelFileError", "RuntimeUnavailableError", "StreamError"]
+__all__ = ["BridgeError", "MissingPackageError", "ModelFileError", "RuntimeUnavailableError", "StreamError"]
 
 _LONGEST = 1200  # characters of a message
 
@@ -25,6 +25,19 @@ class ModelFileError(BridgeError):
 
 class RuntimeUnavailableError(BridgeError):
     """Something that the call needs is not on this machine: the native library, a GPU, Lava, SpikingJelly."""
+
+
+class MissingPackageError(RuntimeUnavailableError, ImportError):
+    """A package that the call needs is not installed here: torch, SpikingJelly, Lava, matplotlib.
+
+    Args:
+        message: names the extra that brings it.
+        name: the package as it is imported.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name or None
 
 
 class StreamError(BridgeError, ValueError):

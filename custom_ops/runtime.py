@@ -9,6 +9,7 @@ from typing import Any, Literal
 import onnx
 import onnxruntime
 
+from . import gpu
 from .errors import ModelFileError, RuntimeUnavailableError
 from .model_file import read_model
 from .operators import DOMAIN, OPERATORS
@@ -45,7 +46,7 @@ def session(
     model: str | os.PathLike[str] | bytes | onnx.ModelProto,
     *,
     native: Literal["auto"] | bool = "auto",
-    device: Literal["cpu", "cuda"] = "cpu",
+    device: str = "cpu",
     **kw: Any,
 ) -> onnxruntime.InferenceSession:
     """Open ``model`` as an onnxruntime session.
@@ -55,51 +56,76 @@ def session(
         native: whether to run the ``snn`` operators with the native library: ``"auto"`` where it is there, ``False`` never
             (the model's own function bodies serve, on any onnxruntime), ``True`` always. The spikes are the same. With the
             native library, Loihi-integer networks are first rewritten by :func:`custom_ops.optimize.optimize`.
-        device: ``"cpu"`` or ``"cuda"``. With ``"cuda"`` everything runs on the GPU where onnxruntime has its CUDA provider;
-            where it has not, the ``snn`` operators alone do, and copy their inputs and outputs.
+        device: ``"cpu"``, ``"cuda"``, or ``"cuda:1"`` for the second of several GPUs. On a GPU everything runs there where
+            onnxruntime has its CUDA provider; where it has not, the ``snn`` operators alone do, and copy their inputs and
+            outputs. A session that asks for the GPU never runs on the CPU without a word.
         kw: passed on to :class:`onnxruntime.InferenceSession` (``sess_options``, ``providers``, …). The native library is
             registered with ``sess_options``; doing so again with the same options is harmless.
 
     Raises:
         ModelFileError: the model is broken, or an ``snn`` node carries an attribute outside its range.
-        RuntimeUnavailableError: ``native=True`` or ``device="cuda"``, and that is not to be had here.
+        RuntimeUnavailableError: ``native=True`` or a GPU, and that is not to be had here; there is no such ``native`` or
+            ``device``; or ``sess_options`` has the operators of another device.
     """
+    if native not in ("auto", True, False):
+        raise RuntimeUnavailableError(f"native={native!r} means nothing: use 'auto', True or False.")
+    number = gpu.gpu_number(device)
     proto = read_model(model)
     _check_attributes(proto)
     options = kw.pop("sess_options", None) or onnxruntime.SessionOptions()
-    providers = ["CPUExecutionProvider"]
-    if device == "cuda":
-        providers = _prepare_cuda(options, native)
+    library: str | None = None
+    if number is not None:
+        library = get_library_path("cuda") if native is not False else None
     elif native is True or (native == "auto" and _LIBRARIES["cpu"].exists()):
-        path = get_library_path()
-        options.register_custom_ops_library(path)
-        if ctypes.CDLL(path).snn_ops_fast_blocks():
-            proto = optimize(proto)
+        library = get_library_path()
+    _check_options(options, _operators(number, library))
+    preloaded = ""
+    if number is not None:
+        preloaded = gpu.preload()
+        gpu.prepare(options, number, library)
+    elif library is not None:
+        options.register_custom_ops_library(library)
+    if library is not None and (number is not None or ctypes.CDLL(library).snn_ops_fast_blocks()):
+        proto = optimize(proto)
+    providers = ["CPUExecutionProvider"] if number is None else gpu.providers(number)
     try:
-        return onnxruntime.InferenceSession(
+        opened = onnxruntime.InferenceSession(
             proto.SerializeToString(), **{"sess_options": options, "providers": providers, "enable_fallback": 0, **kw}
         )
     except Exception as error:  # onnxruntime raises a dozen unrelated classes for a model it refuses
         reason = " ".join(str(error).split())
+        if number is not None and gpu.is_trouble(reason):
+            raise RuntimeUnavailableError(f"onnxruntime cannot use the GPU ({reason}): use device='cpu'.") from error
         raise ModelFileError(f"onnxruntime refuses the model ({reason}): export it again.") from error
+    if number is not None and gpu.has_provider():
+        gpu.require_provider(opened, preloaded)
+    return opened
 
 
-def _prepare_cuda(options: onnxruntime.SessionOptions, native: Literal["auto"] | bool) -> list[str]:
-    """Register the library for the GPU with ``options`` and give the providers to use with it."""
-    has_provider = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if native is False:
-        if not has_provider:
-            raise RuntimeUnavailableError(
-                "device='cuda' with native=False needs onnxruntime's CUDA provider: install onnxruntime-gpu, or use device='cpu'."
-            )
-    else:
-        path = get_library_path("cuda")
-        if ctypes.CDLL(path).snn_cuda_devices() < 1:
-            raise RuntimeUnavailableError("No CUDA GPU was found on this machine: use device='cpu'.")
-        if not has_provider:
-            options.add_session_config_entry("snn.cuda_copies", "1")
-        options.register_custom_ops_library(path)
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if has_provider else ["CPUExecutionProvider"]
+def _operators(number: int | None, library: str | None) -> str | None:
+    """Which of the library's operators a session has, in the library's words (see library_cpu.cpp, library_cuda.cpp)."""
+    if library is None:
+        return None
+    return "cpu" if number is None else "cuda" if gpu.has_provider() else "copies"
+
+
+def _check_options(options: onnxruntime.SessionOptions, operators: str | None) -> None:
+    """Refuse options that brought other operators to an earlier session: they stay, and would be used instead."""
+    try:
+        before = options.get_session_config_entry("snn.registered")
+    except RuntimeError:  # there is none
+        return
+    if before != operators:
+        names = {
+            None: "none (native=False)",
+            "cpu": "those for the CPU",
+            "cuda": "those for the GPU",
+            "copies": "those that copy to the GPU",
+        }
+        raise RuntimeUnavailableError(
+            f"sess_options has the operators of an earlier session, {names.get(before, before)}, where this one needs "
+            f"{names[operators]}: make new SessionOptions for each."
+        )
 
 
 def _check_attributes(model: onnx.ModelProto) -> None:

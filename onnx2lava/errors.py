@@ -1,12 +1,13 @@
 """The typed errors of the deployment side."""
 
-from custom_ops.errors import BridgeError, ModelFileError, RuntimeUnavailableError
+from custom_ops.errors import BridgeError, MissingPackageError, ModelFileError, RuntimeUnavailableError
 
 __all__ = [
     "BridgeError",
     "ConversionError",
     "LavaRunError",
     "LimitError",
+    "MissingPackageError",
     "ModelFileError",
     "NetworkError",
     "RuntimeUnavailableError",

@@ -1,20 +1,44 @@
 """Export networks trained in SpikingJelly to ONNX, and train the quantised blocks that convert to Lava without loss."""
 
-from .blocks import BlockContainer, SumPool2d
-from .cuba_neuron import CubaLIFNode
+from typing import TYPE_CHECKING
+
+from custom_ops.errors import BridgeError, MissingPackageError, ModelFileError, RuntimeUnavailableError
+from custom_ops.lazy import lazy
+from custom_ops.version import __version__
+
 from .errors import BlockError, ExportError
-from .export import export
-from .layout import NXT_to_TNX, TNX_to_NXT
-from .record import record
+
+if TYPE_CHECKING:
+    from .blocks import BlockContainer, SumPool2d
+    from .cuba_neuron import CubaLIFNode
+    from .export import export
+    from .layout import NXT_to_TNX, TNX_to_NXT
+    from .record import record
 
 __all__ = [
     "BlockContainer",
     "BlockError",
+    "BridgeError",
     "CubaLIFNode",
     "ExportError",
+    "MissingPackageError",
+    "ModelFileError",
     "NXT_to_TNX",
+    "RuntimeUnavailableError",
     "SumPool2d",
     "TNX_to_NXT",
+    "__version__",
     "export",
     "record",
 ]
+
+lazy(
+    __name__,
+    {
+        ".blocks": ("BlockContainer", "SumPool2d"),
+        ".cuba_neuron": ("CubaLIFNode",),
+        ".export": ("export",),
+        ".layout": ("NXT_to_TNX", "TNX_to_NXT"),
+        ".record": ("record",),
+    },
+)

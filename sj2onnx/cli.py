@@ -5,51 +5,38 @@ import json
 import pickle
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import onnx
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from spikingjelly.activation_based import functional
-from torch import nn
 
-from custom_ops.errors import BridgeError
-from custom_ops.operators import OPSET
+from custom_ops.terminal import application, command, ended_well, printed
 
-from .check import LayerCheck, check
 from .errors import ExportError
-from .export import export
+
+# What takes long to import, the commands import themselves: help answers at once, also where there is no torch.
+if TYPE_CHECKING:
+    import onnx
+    from torch import nn
+
+    from .check import LayerCheck
 
 __all__ = ["main"]
 
 _CHECK_STEPS = 8
 """Time steps of the comparison where the network was exported as one step."""
 
-app = typer.Typer(
-    help="Export networks trained in SpikingJelly to ONNX.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = application("sj2onnx", "Export networks trained in SpikingJelly to ONNX.")
 
 
 def main() -> None:
-    """Run the command line: exit code 0, or 2 where the input is not usable."""
-    try:
+    """Run the command line: exit code 0; 2 where something is wrong; 130 and 143 when interrupted or terminated."""
+    with ended_well():
         app()
-    except BridgeError as error:
-        Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
-        sys.exit(2)
 
 
-@app.callback()
-def _commands() -> None:
-    """Export networks trained in SpikingJelly to ONNX."""
-
-
-@app.command("export")
+@command(app, "export")
 def export_command(
     factory: Annotated[
         str, typer.Argument(metavar="MODULE:FACTORY", help="A function without arguments that gives the network.")
@@ -65,18 +52,27 @@ def export_command(
         bool,
         typer.Option("--stateful", help="States as inputs and outputs, for recordings in chunks; always so with --step-mode s."),
     ] = False,
-    opset: Annotated[int, typer.Option(help="Version of the standard operators.")] = OPSET,
+    opset: Annotated[
+        int | None, typer.Option(help="Version of the standard operators; by default the one that every supported runtime has.")
+    ] = None,
     check_layers: Annotated[
         bool, typer.Option("--check", help="Compare every layer with SpikingJelly on random spikes.")
     ] = False,
 ) -> None:
     """Export a network as one ONNX file that any onnxruntime runs."""
+    import torch
+    from spikingjelly.activation_based import functional
+
+    from custom_ops.operators import OPSET
+
+    from .export import export
+
+    opset = OPSET if opset is None else opset
     net = _network(factory)
     if weights is not None:
         _load_weights(net, weights)
     functional.set_step_mode(net, step_mode)
     sizes = _sizes(shape)
-    console = Console(highlight=False)
     with Console(stderr=True).status("starting") as status:
         model = export(
             net,
@@ -87,23 +83,30 @@ def export_command(
             opset=opset,
             progress=status.update,
         )
-    console.print(
-        f"wrote {output} ({output.stat().st_size:,} bytes, {_spiking_layers(model)} spiking layers)", markup=False, soft_wrap=True
-    )
+    printed([f"wrote {output} ({output.stat().st_size:,} bytes, {_spiking_layers(model)} spiking layers)"])
     if check_layers:
         with Console(stderr=True).status("comparing with SpikingJelly"):
-            console.print(_table(_checked(net, sizes if step_mode == "m" else [_CHECK_STEPS, *sizes], opset)))
+            found = _checked(net, sizes if step_mode == "m" else [_CHECK_STEPS, *sizes], opset)
+        printed([_table(found)])
 
 
-def _checked(net: nn.Module, sizes: list[int], opset: int) -> list[LayerCheck]:
+def _checked(net: "nn.Module", sizes: list[int], opset: int) -> "list[LayerCheck]":
     """Every layer on random spikes, over time and from reset states, whichever way the file was written."""
+    import torch
+    from spikingjelly.activation_based import functional
+
+    from .check import check
+    from .export import export
+
     functional.set_step_mode(net, "m")
     every = export(net, torch.zeros(sizes), outputs="all", opset=opset)
     return check(net, every, (torch.rand(sizes, generator=torch.Generator().manual_seed(0)) < 0.5).float())
 
 
-def _network(spec: str) -> nn.Module:
+def _network(spec: str) -> "nn.Module":
     """The network that ``MODULE:FACTORY`` names; modules are looked for in the current folder too."""
+    from torch import nn
+
     module_name, _, name = spec.partition(":")
     if not module_name or not name:
         raise ExportError(f"{spec!r} names no network: write MODULE:FACTORY, such as my_net:make.")
@@ -124,7 +127,9 @@ def _network(spec: str) -> nn.Module:
     return net
 
 
-def _load_weights(net: nn.Module, path: Path) -> None:
+def _load_weights(net: "nn.Module", path: Path) -> None:
+    import torch
+
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -151,11 +156,11 @@ def _sizes(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _spiking_layers(model: onnx.ModelProto) -> int:
+def _spiking_layers(model: "onnx.ModelProto") -> int:
     return len(json.loads({entry.key: entry.value for entry in model.metadata_props}["sj2lava.layers"]))
 
 
-def _table(layers: list[LayerCheck]) -> Table:
+def _table(layers: "list[LayerCheck]") -> Table:
     table = Table("layer", title="SpikingJelly and onnxruntime, each layer fed the same input", title_justify="left")
     for column in ("values", "differ", "mismatch rate", "mean"):
         table.add_column(column, justify="right")

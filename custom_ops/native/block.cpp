@@ -174,6 +174,7 @@ void BlockLayer::write_real(std::size_t sample, std::size_t t, std::size_t count
 void BlockLayer::run_real(std::size_t sample) const {
   const std::size_t group_count = groups(), plane = out_height * out_width;
   const std::size_t runs = row_runs();
+  std::memset(spikes_at(sample, 0, 0, 0), 0, plane * lane_blocks() * steps * block_lanes);  // where a sixteen has fewer outputs
   for (std::size_t index = 0; index < plane * outputs; ++index) {
     const std::size_t o = index % outputs, row = index / outputs / out_width, column = index / outputs % out_width;
     std::int32_t u = 0, v = 0;

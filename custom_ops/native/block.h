@@ -33,6 +33,12 @@ struct BlockLayer {
   // where they come as floats and the kernel is not dilated), are filled up with zero weights to a multiple of four.
   std::size_t groups() const;
 
+  // Those that lie side by side are a run: how many bytes and groups it has, and how many runs a row of the kernel has.
+  bool joins_row() const { return !packed && window.dilation[1] == 1; }
+  std::size_t run_bytes() const { return joins_row() ? window.kernel[1] * channels : channels; }
+  std::size_t run_groups() const { return (run_bytes() + 3) / 4; }
+  std::size_t row_runs() const { return joins_row() ? 1 : window.kernel[1]; }
+
   // Sixteens of outputs.
   std::size_t lane_blocks() const { return (outputs + block_lanes - 1) / block_lanes; }
 
@@ -48,10 +54,6 @@ struct BlockLayer {
   void run_real(std::size_t sample) const;
 
  private:
-  bool joins_row() const { return !packed && window.dilation[1] == 1; }
-  std::size_t run_bytes() const { return joins_row() ? window.kernel[1] * channels : channels; }
-  std::size_t run_groups() const { return (run_bytes() + 3) / 4; }
-  std::size_t row_runs() const { return joins_row() ? 1 : window.kernel[1]; }
   // Where a place's spikes begin.
   std::uint8_t* spikes_at(std::size_t sample, std::size_t row, std::size_t column, std::size_t block) const {
     return spikes + (((sample * out_height + row) * out_width + column) * lane_blocks() + block) * steps * block_lanes;

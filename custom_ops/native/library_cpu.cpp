@@ -8,7 +8,7 @@
 SNN_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const snn::ort::ApiBase* base) {
   const OrtApi* table = base->GetApi(snn::ort::api_version);
   if (!table) return nullptr;  // an onnxruntime before 1.20: nothing is registered, and the function bodies serve
-  return snn::register_operators(options, snn::Api(table), snn::cpu_operators());
+  return snn::register_operators(options, snn::Api(table), snn::cpu_operators(), "cpu");
 }
 
 // The name of instruction set number `index` of those that this processor has, best first; null behind the last.

@@ -56,12 +56,10 @@ struct Cpu {
 
 }  // namespace
 
-std::vector<const Operator*> recurrent_cpu_operators() { return recurrent_operators_of<Cpu>(nullptr); }
-
 std::vector<const Operator*> cpu_operators() {
   std::vector<const Operator*> operators = operators_of<Cpu>(nullptr);
   for (const Operator* block : block_operators_of<Cpu>(nullptr)) operators.push_back(block);
-  for (const Operator* recurrent : recurrent_cpu_operators()) operators.push_back(recurrent);
+  for (const Operator* recurrent : recurrent_operators_of<Cpu>(nullptr)) operators.push_back(recurrent);
   return operators;
 }
 

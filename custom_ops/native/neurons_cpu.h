@@ -9,7 +9,5 @@ namespace snn {
 
 // Every operator of the domain for onnxruntime's CPU provider; they live as long as the process.
 std::vector<const Operator*> cpu_operators();
-// Those of them with spikes that come back.
-std::vector<const Operator*> recurrent_cpu_operators();
 
 }  // namespace snn

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -105,12 +106,25 @@ std::int64_t Node::integer(const char* name, std::int64_t low, std::int64_t high
   return value;
 }
 
+// onnxruntime has no function that says whether there is an attribute; of one that there is, it complains in other words than of a name
+// that no node carries.
+bool Node::carries(const char* name, OrtStatus* status) const {
+  constexpr const char* nobody = "snn_no_such_attribute";
+  const auto taken = [this](OrtStatus* of) {
+    const std::string message = of ? api_.GetErrorMessage(of) : "";
+    if (of) api_.ReleaseStatus(of);
+    return message;
+  };
+  float value = 0;
+  std::string said = taken(status), absent = taken(api_.KernelInfoGetAttribute_float(info_, nobody, &value));
+  if (const std::size_t at = absent.find(nobody); at != std::string::npos) absent.replace(at, std::strlen(nobody), name);
+  return said != absent;
+}
+
 bool Node::flag(const char* name, bool otherwise) const {
   std::int64_t value = otherwise;
   if (OrtStatus* status = api_.KernelInfoGetAttribute_int64(info_, name, &value)) {
-    api_.ReleaseStatus(status);
-    float wrong_type = 0;
-    if (real(name, wrong_type)) throw ModelError(std::string(name) + " must be an integer, 0 or 1");
+    if (carries(name, status)) throw ModelError(std::string(name) + " must be an integer, 0 or 1");
     return otherwise;
   }
   return integer(name, 0, 1) != 0;
@@ -118,13 +132,8 @@ bool Node::flag(const char* name, bool otherwise) const {
 
 bool Node::real(const char* name, float& value) const {
   if (OrtStatus* status = api_.KernelInfoGetAttribute_float(info_, name, &value)) {
-    api_.ReleaseStatus(status);
-    std::int64_t wrong_type = 0;
-    if (OrtStatus* other = api_.KernelInfoGetAttribute_int64(info_, name, &wrong_type)) {
-      api_.ReleaseStatus(other);
-      return false;
-    }
-    throw ModelError(std::string(name) + " must be a float, not an integer");
+    if (carries(name, status)) throw ModelError(std::string(name) + " must be a float");
+    return false;
   }
   if (!std::isfinite(value)) throw ModelError(std::string(name) + " is not finite");
   return true;
@@ -258,15 +267,26 @@ OrtCustomOpDomain* domain_of(const Api& api, const std::vector<const Operator*>&
 
 }  // namespace
 
-OrtStatus* register_operators(OrtSessionOptions* options, const Api& api, const std::vector<const Operator*>& operators) {
+OrtStatus* register_operators(OrtSessionOptions* options, const Api& api, const std::vector<const Operator*>& operators, const char* kind) {
   constexpr const char* mark = "snn.registered";
   return guarded(api, "The operators of the domain snn cannot be registered", [&] {
-    int registered = 0;
-    api.check(api.HasSessionConfigEntry(options, mark, &registered));
-    if (registered) return;  // a second schema of the same name would be an error
+    const std::string registered = config_entry(api, options, mark);
+    if (registered == kind) return;  // a second schema of the same name would be an error
+    if (!registered.empty()) throw ModelError("these session options have operators for another device already (" + registered + ")");
     api.check(api.AddCustomOpDomain(options, domain_of(api, operators)));
-    api.check(api.AddSessionConfigEntry(options, mark, "1"));
+    api.check(api.AddSessionConfigEntry(options, mark, kind));
   });
+}
+
+std::string config_entry(const Api& api, const OrtSessionOptions* options, const char* key) {
+  int given = 0;
+  std::size_t size = 0;
+  api.check(api.HasSessionConfigEntry(options, key, &given));
+  if (!given) return "";
+  api.check(api.GetSessionConfigEntry(options, key, nullptr, &size));
+  std::string value(size, '\0');
+  api.check(api.GetSessionConfigEntry(options, key, value.data(), &size));
+  return value.c_str();  // onnxruntime counts the zero at the end
 }
 
 }  // namespace snn

@@ -103,6 +103,9 @@ class Node {
   const std::string& name() const { return name_; }
 
  private:
+  // Whether the node carries an attribute of that name, of which onnxruntime gave `status` instead of a value of some type.
+  bool carries(const char* name, OrtStatus* status) const;
+
   const Api& api_;
   const OrtKernelInfo* info_;
   std::string name_;  // "snn.CubaLIF node 'conv_fc.0/CubaLIF'"
@@ -130,8 +133,11 @@ struct Operator : ort::CustomOp {
   Make make;
 };
 
-// Adds the operators to the domain "snn" of a session's options; does nothing if that was done before. The operators must live as
-// long as the process.
-OrtStatus* register_operators(OrtSessionOptions* options, const Api& api, const std::vector<const Operator*>& operators);
+// Adds the operators to the domain "snn" of a session's options, and the name of their kind; does nothing if these were added before, and
+// fails if others were. The operators must live as long as the process.
+OrtStatus* register_operators(OrtSessionOptions* options, const Api& api, const std::vector<const Operator*>& operators, const char* kind);
+
+// What a session's options say for this key; empty where they say nothing.
+std::string config_entry(const Api& api, const OrtSessionOptions* options, const char* key);
 
 }  // namespace snn

@@ -1,4 +1,4 @@
-"""Take pictures of a report page in a headless browser: ``take.py PAGE``; they go beside this file.
+"""Take pictures of a page in a headless browser: ``take.py PAGE [NAME]``; they go beside this file, as NAME_SCHEME_WIDTH.png.
 
 Also checks in every one of them that the page needs no sideways scrolling.
 """
@@ -17,17 +17,18 @@ HEIGHT = 1100
 def main() -> int:
     """The command line; exit code 0, 1 where the page is wider than the screen, 2 without a browser or a page."""
     chromium = shutil.which("chromium")
-    if chromium is None or len(sys.argv) != 2 or not Path(sys.argv[1]).exists():
-        sys.stderr.write("Error: this needs chromium (Debian's package of that name) and the path of a report page.\n")
+    if chromium is None or len(sys.argv) not in (2, 3) or not Path(sys.argv[1]).exists():
+        sys.stderr.write("Error: this needs chromium (Debian's package of that name) and the path of a page.\n")
         return 2
+    name = sys.argv[2] if len(sys.argv) == 3 else "report"
     code = 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for scheme in SCHEMES:
-            for name, width in WIDTHS.items():
+            for size, width in WIDTHS.items():
                 page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
                 page.goto(Path(sys.argv[1]).resolve().as_uri())
-                target = Path(__file__).with_name(f"report_{scheme}_{name}.png")
+                target = Path(__file__).with_name(f"{name}_{scheme}_{size}.png")
                 page.screenshot(path=target)
                 beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 code |= beyond > 0

@@ -146,7 +146,7 @@ def _bias(draw: st.DrawFn, rng: np.random.Generator, neurons: tuple[int, ...]) -
 
 
 @st.composite
-def _cuba_attributes(draw: st.DrawFn) -> dict[str, int]:
+def cuba_attributes(draw: st.DrawFn) -> dict[str, int]:
     """Attributes of the integer neurons, the ends of their ranges included."""
     decay = st.one_of(st.integers(0, 4096), st.sampled_from([0, 1, 2048, 4095, 4096]))
     return {
@@ -167,7 +167,7 @@ def cuba_lif_cases(draw: st.DrawFn) -> Case:
     for name in ("initial_u", "initial_v"):
         if draw(st.booleans()):
             inputs[name] = _integers(rng, shape[1:])
-    return Case("CubaLIF", draw(_cuba_attributes()), inputs)
+    return Case("CubaLIF", draw(cuba_attributes()), inputs)
 
 
 @st.composite
@@ -195,7 +195,7 @@ def recurrent_cases(draw: st.DrawFn) -> Case:
             inputs[name] = _integers(rng, (batch, features))
     if draw(st.booleans()):
         inputs["initial_s"] = rng.choice(np.float32([0, 1, 1, -0.0, 0.25, -3]), (batch, features))
-    return Case("RecurrentCubaLIF", draw(_cuba_attributes()), inputs)
+    return Case("RecurrentCubaLIF", draw(cuba_attributes()), inputs)
 
 
 @st.composite

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import custom_ops
 from custom_ops import runtime
@@ -114,6 +114,11 @@ REFUSED = [
     ("IF", {}, "needs the float attribute v_threshold"),
     ("IF", {"v_threshold": float("inf")}, "v_threshold is not finite"),
     ("IF", {"v_threshold": 1.0, "v_reset": 0}, "v_reset must be a float"),
+    *[
+        ("IF", {"v_threshold": 1.0, "v_reset": value}, "v_reset must be a float")
+        for value in ("0", [0.0], [0], ["0"], numpy_helper.from_array(np.zeros(1, np.float32)))
+    ],
+    ("LIF", {"v_threshold": 1.0, "tau": 2.0, "decay_input": [1]}, "decay_input must be an integer"),
     ("LIF", {"v_threshold": 1.0}, "either the float attribute tau or decay"),
     ("LIF", {"v_threshold": 1.0, "tau": 2.0, "decay": 0.5}, "either the float attribute tau or decay"),
     ("LIF", {"v_threshold": 1.0, "tau": 0.5}, "tau is 0.5"),

@@ -3,8 +3,8 @@
 Each page gets an empty folder with the repository's models/ in it. A block marked ``python`` runs as one script, the lines of a
 block marked ``bash`` run one by one; ``python lava`` and ``bash lava`` run in the environment that has Lava-DL. A block marked
 ``python NAME.py`` is a file that later commands run. Of `make` only a dry run is made: the targets have tests of their own, or
-are these tests; and `pip install` is left out, because it is done. Blocks of any other kind are not run. README.zh.md has the
-same blocks as README.md.
+are these tests; and `pip install` is left out, because it is done. Blocks of any other kind are not run. A page in Chinese
+(NAME.zh.md) has the same blocks as the one in English.
 """
 
 import os
@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("CONTRIBUTING*.md"), *ROOT.glob("docs/**/*.md")])
+ENGLISH = sorted(page for page in ROOT.glob("docs/**/*.md") if not page.name.endswith(".zh.md"))
+PAGES = [ROOT / "README.md", *ROOT.glob("CONTRIBUTING*.md"), *ENGLISH]
+CHINESE = sorted(ROOT.glob("docs/**/*.zh.md"))
+OTHERS = ("README.zh.md", "CHANGELOG.md", "SECURITY.md")
 BLOCK = re.compile(r"^```(python|bash)( lava| \w+\.py)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -78,7 +81,21 @@ def test_the_chinese_readme_keeps_in_step() -> None:
     assert skeleton(chinese) == skeleton(english)
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.zh.md"], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_in_chinese_has_the_code_of_the_page_in_english(page: Path) -> None:
+    english = page.with_name(page.name.replace(".zh.md", ".md"))
+
+    def skeleton(text: str) -> tuple[list[str], list[str], int]:
+        code = re.findall(r"^```.*?^```$", text, re.MULTILINE | re.DOTALL)
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        return code, re.findall(r"^#+ ", prose, re.MULTILINE), len(re.findall(r"^\|", prose, re.MULTILINE))
+
+    assert skeleton(page.read_text(encoding="utf-8")) == skeleton(english.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *CHINESE, *(ROOT / name for name in OTHERS)], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):

@@ -1,6 +1,8 @@
 """Some thousands of damaged files (`make fuzz` takes more), and those that must be refused for what they are."""
 
 import io
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +32,21 @@ def test_thousands_of_damaged_files() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "2,000 cases" in ran.stdout
     assert "crashes: 0, hangs: 0, tracebacks and other bugs: 0" in ran.stdout
+
+
+def test_operators_under_the_sanitizers(tmp_path: Path) -> None:
+    """Some hundred nodes (`make fuzz-operators` takes more); that all kinds of ends are reached shows that it tests something."""
+    arguments = ["-m", "tests.fuzz.operators", "--cases", "300", "--seed", "7", "--processes", "1", "--build", str(tmp_path)]
+    ran = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    if ran.returncode == 2 and not os.environ.get("CI"):
+        pytest.skip(ran.stderr.strip())
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "crashes and sanitizers' errors: 0, hangs: 0, other bugs: 0" in ran.stdout
+    ends = dict(
+        re.findall(r"(refused when made|refused when run|ran, equal to the reference|ran) (\d+)(?:,|$)", ran.stdout, re.M)
+    )
+    assert len(ends) == 4
+    assert all(int(count) >= 10 for count in ends.values()), ends
 
 
 @pytest.fixture

@@ -1,15 +1,24 @@
-// Runs a layer of neurons on the GPU. The layer's pointers are device memory.
+// Runs a layer on the GPU. The layer's pointers are device memory.
 #pragma once
 
+#include "block.h"
 #include "layer.h"
+#include "recurrent.h"
 
 namespace snn::cuda {
 
 // Puts the layer onto `stream` (a cudaStream_t) and returns at once. Throws std::runtime_error where CUDA refuses.
 void launch(const CubaLIFLayer& layer, void* stream);
 void launch(const FloatLayer& layer, void* stream);
+void launch(const BlockLayer& layer, void* stream);
+void launch(const RecurrentLayer& layer, void* stream);
 
 // Throws std::runtime_error with CUDA's own words where `status`, a cudaError_t, is not success.
 void check(int status, const char* what);
+
+// Counts kernels that were put onto a stream, and throws where CUDA refused the last one.
+void launched(const char* what);
+// How many there were since the process started.
+std::uint64_t launches();
 
 }  // namespace snn::cuda

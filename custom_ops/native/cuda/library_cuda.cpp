@@ -1,8 +1,7 @@
 // What libsnn_ops_cuda exports: the operators for onnxruntime, and the same kernels for callers with device pointers.
-#include <cuda_runtime_api.h>
+#include <string>
 
-#include <cstring>
-
+#include "cuda/device.h"
 #include "cuda/launch.h"
 #include "cuda/neurons_cuda.h"
 #include "neurons_cpu.h"
@@ -24,28 +23,25 @@ const char* launched(const Layer& layer, void* stream) {
   }
 }
 
-// Whether the session is one without a CUDA provider, whose operators have to copy (custom_ops.session says so).
-bool copies(const snn::Api& api, const OrtSessionOptions* options) {
-  int given = 0;
-  api.check(api.HasSessionConfigEntry(options, "snn.cuda_copies", &given));
-  return given;
+#ifdef SNN_EMULATED
+// The emulated GPU's memory is the CPU's, and so is its provider.
+const std::vector<const snn::Operator*>& with_provider() {
+  static const std::vector<const snn::Operator*> operators = snn::cuda_operators(nullptr);
+  return operators;
 }
-
+#else
 const std::vector<const snn::Operator*>& with_provider() {
   static const std::vector<const snn::Operator*> operators = [] {
-    std::vector<const snn::Operator*> all = snn::cuda_operators();
+    std::vector<const snn::Operator*> all = snn::cuda_operators("CUDAExecutionProvider");
     for (const snn::Operator* op : snn::cpu_operators()) all.push_back(op);  // for nodes that the CUDA provider leaves to the CPU
     return all;
   }();
   return operators;
 }
+#endif
 
 const std::vector<const snn::Operator*>& without_provider() {
-  static const std::vector<const snn::Operator*> operators = [] {
-    std::vector<const snn::Operator*> all = snn::copying_operators();
-    for (const snn::Operator* op : snn::recurrent_cpu_operators()) all.push_back(op);  // has no kernel for the GPU
-    return all;
-  }();
+  static const std::vector<const snn::Operator*> operators = snn::copying_operators();
   return operators;
 }
 
@@ -57,17 +53,24 @@ SNN_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const snn::o
   if (!table) return nullptr;  // an onnxruntime before 1.20: nothing is registered, and the function bodies serve
   const snn::Api api(table);
   try {
-    return snn::register_operators(options, api, copies(api, options) ? without_provider() : with_provider());
+    // Whether the session is one without a CUDA provider, whose operators have to copy: custom_ops.session says so.
+    const bool copies = snn::config_entry(api, options, "snn.cuda_copies") == "1";
+    return snn::register_operators(options, api, copies ? without_provider() : with_provider(), copies ? "copies" : "cuda");
   } catch (const std::exception& error) {
     return api.CreateStatus(snn::ort::runtime_exception, error.what());
   }
 }
 
-// GPUs that can be used; 0 where there is no driver.
-SNN_EXPORT int snn_cuda_devices() {
-  int devices = 0;
-  return cudaGetDeviceCount(&devices) == cudaSuccess ? devices : 0;
+// null where the kernels can run on GPU number `device`; else why they cannot, in words that go behind "because". The text holds until this
+// thread's next call.
+SNN_EXPORT const char* snn_cuda_problem(int device) {
+  static thread_local std::string problem;
+  problem = snn::cuda::problem(device);
+  return problem.empty() ? nullptr : problem.c_str();
 }
+
+// How many kernels this library has put onto a GPU since the process started.
+SNN_EXPORT unsigned long long snn_cuda_launches() { return snn::cuda::launches(); }
 
 // snn.CubaLIF on device pointers: x, s [steps, neurons]; bias (mantissas), states [neurons], each of them may be null. Returns null, or
 // what went wrong.

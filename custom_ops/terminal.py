@@ -1,22 +1,106 @@
-"""How commands talk to a terminal, a file or a pipe, and how they end."""
+"""How the commands of all packages talk to a terminal, a file or a pipe, and how they end."""
 
 import contextlib
+import functools
+import inspect
+import logging
 import os
+import platform
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
+import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from .errors import BridgeError
+from .lazy import missing_package
+from .version import __version__
 
-__all__ = ["ended_well", "printed", "progress_bar"]
+__all__ = ["application", "command", "ended_well", "printed", "progress_bar"]
 
 _PIPED_WIDTH = 200
 _WIDE = 10_000
+
+
+_quiet = False
+
+
+def application(name: str, text: str) -> typer.Typer:
+    """A command line with ``-h``, ``--version`` and completion; ``text`` says what it is for."""
+    app = typer.Typer(
+        name=name,
+        help=text,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    def show(asked: bool) -> None:
+        if asked:
+            printed([_versions(name)])
+            raise typer.Exit
+
+    @app.callback()
+    def common(
+        version: Annotated[
+            bool, typer.Option("--version", callback=show, is_eager=True, help="Show this version and those of what it runs on.")
+        ] = False,
+    ) -> None:
+        pass
+
+    common.__doc__ = text
+    return app
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add a function to the command line, with ``-q`` and ``-v`` beside its own options."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(*arguments: Any, quiet: bool, verbose: bool, **options: Any) -> None:
+            _speak(quiet=quiet, verbose=verbose)
+            function(*arguments, **options)
+
+        flags = {
+            "quiet": Annotated[bool, typer.Option("-q", "--quiet", help="Print errors alone; the exit code says the rest.")],
+            "verbose": Annotated[bool, typer.Option("-v", "--verbose", help="Show what libraries log and warn about as well.")],
+        }
+        signature = inspect.signature(function)
+        added = [
+            inspect.Parameter(flag, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+            for flag, kind in flags.items()
+        ]
+        run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
+        run.__annotations__ = {**function.__annotations__, **flags}
+        return app.command(name)(run)
+
+    return add
+
+
+def _speak(*, quiet: bool, verbose: bool) -> None:
+    """How much is said from now on. What torch, onnxscript and Lava log and warn about is no news to most."""
+    global _quiet
+    _quiet = quiet
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    else:
+        logging.disable(logging.WARNING)
+        warnings.simplefilter("ignore")
+
+
+def _versions(name: str) -> str:
+    """Such as ``sj2onnx 0.2.0 (Python 3.11.7, torch 2.13.0)``, without importing anything."""
+    import importlib.metadata
+
+    found = [f"Python {platform.python_version()}"]
+    for package in ("numpy", "onnx", "onnxruntime", "torch", "spikingjelly", "lava-nc", "lava-dl"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{package} {importlib.metadata.version(package)}")
+    return f"{name} {__version__} ({', '.join(found)})"
 
 
 class _Console(Console):
@@ -33,6 +117,8 @@ def printed(what: Sequence[Any], *, wide: bool = False, stream: IO[str] | None =
         wide: whether tables are printed in one piece.
         stream: instead of standard output.
     """
+    if _quiet:
+        return
     file = sys.stdout if stream is None else stream
     console = _Console(file=file, highlight=False, markup=False, emoji=False)
     if wide:
@@ -50,13 +136,15 @@ def printed(what: Sequence[Any], *, wide: bool = False, stream: IO[str] | None =
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """Says what runs and how far it is, on a terminal; calls of what it gives move it on."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=_quiet or not sys.stderr.isatty(),
     )
     task = bar.add_task("starting", total=None)
 
@@ -96,6 +184,9 @@ def ended_well() -> Iterator[None]:
         _silence(sys.stdout)
     except BridgeError as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        needed = missing_package(error, "This command")
+        _fail(str(needed) if needed is not error else f"{error}: install sj2lava again.")
     except MemoryError:
         _fail("There is not enough memory: use a smaller network, or fewer samples at once (--batch).")
     except KeyboardInterrupt:
