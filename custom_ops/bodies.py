@@ -114,14 +114,14 @@ def _attribute_bytes(attribute: AttributeProto) -> bytes:
     plain = AttributeProto()
     plain.CopyFrom(attribute)
     plain.doc_string = ""
-    return plain.SerializeToString(deterministic=True)
+    return bytes(plain.SerializeToString(deterministic=True))
 
 
 def _tensor_bytes(tensor: onnx.TensorProto) -> bytes:
     try:
         array = numpy_helper.to_array(tensor)
     except Exception:  # a broken tensor is like no other
-        return tensor.SerializeToString(deterministic=True)
+        return bytes(tensor.SerializeToString(deterministic=True))
     return _joined([str(array.dtype).encode(), str(array.shape).encode()], [array.tobytes()])
 
 

@@ -126,8 +126,9 @@ def _bytes_of(tensor: onnx.TensorProto) -> int | None:
     """What its shape needs; None for a type that ONNX does not know, or of texts."""
     if len(tensor.dims) > _MOST_AXES or min(tensor.dims, default=0) < 0 or tensor.data_type == onnx.TensorProto.STRING:
         return None
-    bits = {onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4}.get(tensor.data_type)
-    if bits is None:
+    if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+        bits = 4
+    else:
         try:
             kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         except KeyError:
@@ -135,7 +136,7 @@ def _bytes_of(tensor: onnx.TensorProto) -> int | None:
         if kind.itemsize == 1 and "4" in kind.name.removesuffix("2fn"):  # the newer types of less than a byte
             return None
         bits = 8 * kind.itemsize
-    return -(-prod(tensor.dims) * bits // 8)
+    return int(-(-prod(tensor.dims) * bits // 8))
 
 
 def _whole(text: str) -> int:
