@@ -1,8 +1,9 @@
 """Write files so that their names always hold either the old content or the new one, whole; of several, all or none."""
 
 import contextlib
+import errno
+import fcntl
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -47,7 +48,7 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]], stale: Sequence[str |
     """
     targets = [require_writable(path) for path in paths]
     with contextlib.ExitStack() as cleanup:
-        temporaries = [cleanup.enter_context(_temporary(target, "tmp")) for target in targets]
+        temporaries = [cleanup.enter_context(_temporary(target)) for target in targets]
         yield temporaries
         for temporary, target in zip(temporaries, targets, strict=True):
             with temporary.open("rb") as written:
@@ -61,7 +62,7 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]], stale: Sequence[str |
         try:
             for target in [*targets, *(require_writable(path) for path in stale)]:
                 if target.exists():
-                    backup = cleanup.enter_context(_temporary(target, "old.tmp"))
+                    backup = cleanup.enter_context(_temporary(target))
                     _keep(target, backup)
                     backups.append((target, backup))
                 else:
@@ -83,17 +84,23 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
     """The file that writing to ``path`` would replace: what a symbolic link leads to, else ``path`` itself.
 
     Raises:
-        OSError: something is there that is not a file, such as a device, or the path leads nowhere.
+        OSError: something is there that is not a file to write, such as a device, or the path leads nowhere.
     """
-    target = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
+    path = Path(path)
+    try:
+        target = path.resolve() if path.is_symlink() else path
+    except RuntimeError as error:  # how Python before 3.13 calls a loop of links
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
-        if target.name in ("", ".", ".."):
-            raise
         return target
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
-        raise OSError(0, "it is a folder" if stat.S_ISDIR(mode) else "it is a device or a pipe, not a file", str(path))
+        raise OSError(errno.EINVAL, "It is a device or a pipe, not a file")
+    if not mode & 0o222:
+        raise PermissionError(errno.EACCES, "The file there is read-only")
     return target
 
 
@@ -107,52 +114,51 @@ def _keep(target: Path, backup: Path) -> None:
 
 
 @contextmanager
-def _temporary(target: Path, ending: str) -> Iterator[Path]:
+def _temporary(target: Path) -> Iterator[Path]:
     stem = _stem(target)
     _remove_orphans(target, stem)
-    descriptor, name = tempfile.mkstemp(prefix=f"{stem}{os.getpid()}.", suffix=f".{ending}", dir=target.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    descriptor, temporary = _locked_file(target, stem)
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _stem(target: Path) -> str:
-    """How temporary files for ``target`` begin; it says whose process numbers the next part of the name counts in."""
-    name = os.fsencode(target.name)[: _NAME_MAX - 120]
-    return f".{os.fsdecode(name)}.{_process_space()}."
+    """How temporary files for ``target`` begin."""
+    name = os.fsencode(target.name)[: _NAME_MAX - 40]
+    return f".{os.fsdecode(name)}."
 
 
-def _process_space() -> str:
-    """Where process numbers have one meaning: this start of this machine, and in it this container."""
-    parts = []
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip().replace("-", "")[:16])
-    with contextlib.suppress(OSError):
-        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
-    return "-".join(parts) or "unknown"
+def _locked_file(target: Path, stem: str) -> tuple[int, Path]:
+    """A new temporary file with a lock on it, which says that its writer lives: numbers of processes mean nothing elsewhere."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=stem, suffix=".tmp", dir=target.parent)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if Path(name).stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor, Path(name)
+        os.close(descriptor)  # another writer saw it before it had its lock, and removed it
 
 
 def _remove_orphans(target: Path, stem: str) -> None:
-    """Remove temporary files for ``target`` of processes that are no more."""
-    ours = re.compile(re.escape(stem) + r"(\d+)\.[^.]+(\.old)?\.tmp")
+    """Remove temporary files for ``target`` that nobody holds a lock on."""
     with contextlib.suppress(OSError):
         for path in target.parent.iterdir():
-            match = ours.fullmatch(path.name)
-            if match and not _alive(int(match[1])):
-                path.unlink(missing_ok=True)
+            if path.name.startswith(stem) and path.name.endswith(".tmp"):
+                with contextlib.suppress(OSError):
+                    _remove_unlocked(path)
 
 
-def _alive(process: int) -> bool:
+def _remove_unlocked(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass
-    return True
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

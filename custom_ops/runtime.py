@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 
 from . import gpu
+from .bodies import as_written
 from .errors import ModelFileError, RuntimeUnavailableError
 from .model_file import read_model
 from .operators import DOMAIN, OPERATORS
@@ -72,6 +73,7 @@ def session(
     number = gpu.gpu_number(device)
     proto = read_model(model)
     _check_attributes(proto)
+    proto = as_written(proto)
     options = kw.pop("sess_options", None) or onnxruntime.SessionOptions()
     library: str | None = None
     if number is not None:

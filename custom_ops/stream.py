@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite, prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,9 @@ Array: TypeAlias = npt.NDArray[Any]
 
 STATES_KEY = "sj2lava.states"
 """The metadata entry that lists the states of a file."""
+_TYPES = ("float32", "float64", "int32", "int64")
+_MOST_AXES, _MOST_NEURONS = 16, 1 << 26
+"""Of a state of one sample: a few letters in a file must not ask for all memory."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,13 @@ class Stream:
         self._session = session(proto, **kw)
         carried = {info.output for info in self._infos}
         self._outputs = [value.name for value in self._session.get_outputs() if value.name not in carried]
-        (self._input,) = {value.name for value in self._session.get_inputs()} - {info.input for info in self._infos}
+        free = {value.name for value in self._session.get_inputs()} - {info.input for info in self._infos}
+        if len(free) != 1 or not self._outputs:
+            raise ModelFileError(
+                f"The model {proto.graph.name!r} has {len(free)} inputs and {len(self._outputs)} outputs beside its states, "
+                "where a stream has one input and at least one output: export the model again."
+            )
+        (self._input,) = free
         self._batch_axis = int("sj2lava.time_axis" in {entry.key for entry in proto.metadata_props})
         self._states: dict[str, Array] = {}
 
@@ -83,13 +93,20 @@ class Stream:
             x: float32, ``[T, N, *]`` (``[N, *]`` in step mode ``s``); N as in the calls before.
 
         Raises:
-            StreamError: ``x`` has another number of samples than the chunks before it, or does not fit the network.
+            StreamError: ``x`` has another number of samples than the chunks before it, does not fit the network, or is not
+                finite (no state would be, from then on).
         """
         x = np.asarray(x, np.float32)
+        if not np.isfinite(x).all():
+            place = [int(index) for index in np.argwhere(~np.isfinite(x))[0]]
+            raise StreamError(f"The chunk has {x[tuple(place)]} at {place}, which no state recovers from: give finite numbers.")
         if x.ndim <= self._batch_axis:
             raise StreamError(f"The chunk has the shape {list(x.shape)}, without a batch axis: give [T, N, *].")
         samples = x.shape[self._batch_axis]
-        states = self._states or {info.input: info.first(samples) for info in self._infos}
+        try:
+            states = self._states or {info.input: info.first(samples) for info in self._infos}
+        except (MemoryError, ValueError) as error:
+            raise StreamError(f"There is no memory for the states of {samples} samples: give fewer at a time.") from error
         before = next(iter(states.values())).shape[0]
         if before != samples:
             raise StreamError(
@@ -127,7 +144,13 @@ class Stream:
             raise StreamError(
                 f"These are the states {', '.join(states)}, but the network has {', '.join(info.input for info in self._infos)}."
             )
-        given = {info.input: np.asarray(states[info.input], info.type) for info in self._infos}
+        try:
+            given = {info.input: np.asarray(states[info.input], info.type) for info in self._infos}
+        except (ValueError, TypeError, OverflowError) as error:
+            raise StreamError(f"The states are no numbers ({error}): give what `states` gave before.") from error
+        for name, values in given.items():
+            if not np.isfinite(values).all():
+                raise StreamError(f"The state {name!r} is not finite: give what `states` gave before.")
         samples = {values.shape[0] if values.ndim else 0 for values in given.values()}
         for info in self._infos:
             if given[info.input].shape[1:] != info.shape or len(samples) != 1:
@@ -152,14 +175,20 @@ def state_infos(model: onnx.ModelProto) -> tuple[StateInfo, ...]:
                 str(entry["input"]),
                 str(entry["output"]),
                 tuple(int(size) for size in entry["shape"]),
-                str(np.dtype(entry["type"])),
+                str(entry["type"]),
                 float(entry["initial"]),
             )
             for entry in json.loads(text)
         )
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"The metadata entry {STATES_KEY} is broken ({error}): export the model again.") from error
     for info in infos:
+        sane = len(info.shape) <= _MOST_AXES and min(info.shape, default=0) >= 0 and prod(info.shape) <= _MOST_NEURONS
+        if not sane or info.type not in _TYPES or not isfinite(info.initial):
+            raise ModelFileError(
+                f"The metadata entry {STATES_KEY} gives the state {info.input!r} a shape, a type or a first value that no state "
+                f"has ({list(info.shape[:_MOST_AXES])}, {info.type!r}, {info.initial}): export the model again."
+            )
         if info.input not in inputs or info.output not in outputs:
             raise ModelFileError(
                 f"The metadata entry {STATES_KEY} names {info.input!r} and {info.output!r}, which the graph has not as an input "

@@ -29,6 +29,8 @@ __all__ = ["Trace", "file_kind", "read_array", "read_arrays", "read_trace", "req
 Array: TypeAlias = npt.NDArray[Any]
 
 _INPUT, _LABELS, _SPIKES = "input", "labels", "spikes/"
+_LARGEST = 1 << 29
+"""Bytes that the arrays of a compressed file may hold: compressed silence takes a thousandth of them."""
 _NUMBERS = "biuf"
 _ADVICE = "save it with numpy.save"
 
@@ -115,7 +117,15 @@ def read_arrays(path: str | os.PathLike[str], wanted: Any = lambda name: True) -
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            return {name: _unpacked(archive, info) for name, info in members.items() if wanted(name)}
+            chosen = {name: info for name, info in members.items() if wanted(name)}
+            size = sum(info.file_size for info in chosen.values())
+            if size > _LARGEST:
+                raise ModelFileError(
+                    f"{path} holds {size:,} bytes, more than {_LARGEST:,}: record fewer samples at a time, or save .npy files."
+                )
+            return {name: _unpacked(archive, info, name) for name, info in chosen.items()}
+    except ModelFileError:
+        raise
     except Exception as error:  # zipfile and numpy raise whatever they stumble over
         raise ModelFileError(f"{path} is a broken .npz file ({_reason(error)}): write it again.") from error
 
@@ -159,9 +169,9 @@ def file_kind(path: str | os.PathLike[str]) -> str:
     return next((kind for signature, kind in _SIGNATURES.items() if start.startswith(signature)), "other")
 
 
-def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Array:
     with archive.open(info) as packed:
-        shape, _, dtype = _header(packed)
+        shape, _, dtype = _header(packed, repr(name))
         size = packed.tell() + prod(shape) * dtype.itemsize
     if info.file_size != size:
         raise ValueError(f"{info.filename!r} has {info.file_size} bytes, but its header says {size}")
@@ -185,16 +195,16 @@ def _mapped(file: IO[bytes], size: int) -> Array:
     return np.memmap(file, dtype, "r", start, shape, "F" if fortran else "C")  # type: ignore[call-overload,no-any-return]
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(file: IO[bytes], what: str = "it") -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read:
         raise ValueError(f"version {version} of its format is unknown")
     shape, fortran, dtype = read[version](file)
     if dtype.kind not in _NUMBERS:
-        raise ValueError(f"it holds {'objects' if dtype.hasobject else dtype}, not numbers")
+        raise ValueError(f"{what} holds {'objects' if dtype.hasobject else dtype}, not numbers")
     if not all(isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**62 for size in shape):
-        raise ValueError(f"it has the shape {shape}")
+        raise ValueError(f"{what} has the shape {shape}")
     return shape, fortran, dtype
 
 

@@ -47,9 +47,12 @@ def load_external_data(model: onnx.ModelProto, folder: str | os.PathLike[str]) -
             path = _inside(home, entries.get("location", ""))
             size = sizes.setdefault(path, path.stat().st_size)
             offset = _whole(entries.get("offset", "0"))
-            length = _whole(entries.get("length", str(size - offset)))
+            needed = _bytes_of(tensor)
+            length = _whole(entries.get("length", str(size - offset if needed is None else needed)))
             if offset + length > size:
                 raise ValueError(f"{path.name} has {size} bytes, but {length} are asked for from byte {offset} on")
+            if needed is not None and length != needed:
+                raise ValueError(f"its shape {list(tensor.dims)} needs {needed} bytes, not {length}")
             taken += length
             if taken > _OVERLAP * sum(sizes.values()):
                 raise ValueError("tensors overlap in their files")
@@ -108,12 +111,32 @@ def _require_whole(tensor: onnx.TensorProto | onnx.SparseTensorProto, name: str,
 
 
 def _inside(home: Path, location: str) -> Path:
-    path = (home / location).resolve()
+    try:
+        path = (home / location).resolve()
+    except RuntimeError as error:  # how Python before 3.13 calls it
+        raise ValueError(f"{location!r} is a loop of links") from error
     if Path(location).is_absolute() or home not in path.parents:
         raise ValueError(f"{location!r} is not in the folder {home}")
     if not path.is_file():
         raise ValueError(f"there is no file {location!r}")
     return path
+
+
+def _bytes_of(tensor: onnx.TensorProto) -> int | None:
+    """What its shape needs; None for a type that ONNX does not know, or of texts."""
+    if len(tensor.dims) > _MOST_AXES or min(tensor.dims, default=0) < 0 or tensor.data_type == onnx.TensorProto.STRING:
+        return None
+    if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+        bits = 4
+    else:
+        try:
+            kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        except KeyError:
+            return None
+        if kind.itemsize == 1 and "4" in kind.name.removesuffix("2fn"):  # the newer types of less than a byte
+            return None
+        bits = 8 * kind.itemsize
+    return int(-(-prod(tensor.dims) * bits // 8))
 
 
 def _whole(text: str) -> int:

@@ -96,14 +96,13 @@ def test_what_a_killed_writer_left_goes_with_the_next_write_and_what_a_living_on
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(killed, 0)
     assert len(list(tmp_path.iterdir())) == 1
+    hears, says = os.pipe()
     living = os.fork()
     if living == 0:
-        with replacing(target):
+        with replacing(target) as temporary:
+            os.write(says, os.fsencode(temporary.name))
             time.sleep(60)
-    deadline = time.monotonic() + 30
-    while not (left := {path for path in tmp_path.iterdir() if f".{living}." in path.name}):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    left = {tmp_path / os.fsdecode(os.read(hears, 1000))}
     with replacing(target) as temporary:
         temporary.write_bytes(b"new")
     assert set(tmp_path.iterdir()) == {target, *left}
