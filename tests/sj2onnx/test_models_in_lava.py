@@ -61,7 +61,8 @@ def test_onnxruntime_slayer_and_lava_agree_in_every_spike(lava_python: Path, tmp
         x = given(case)
         sj2onnx.export(lively(net, x), x[:, :1], tmp_path / f"{name}.onnx")
         np.save(tmp_path / f"{name}.npy", x.numpy())
-        cases.append({"model": str(tmp_path / f"{name}.onnx"), "input": str(tmp_path / f"{name}.npy"), "kind": case.kind})
+        files = {"model": str(tmp_path / f"{name}.onnx"), "input": str(tmp_path / f"{name}.npy")}
+        cases.append({**files, "kind": case.kind, "against": ["ort", "slayer", "netx"]})
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     peer = ROOT / "tests" / "peers" / "verify_in_lava.py"
     subprocess.run([lava_python, peer, tmp_path / "cases.json", tmp_path / "found.json"], check=True)
