@@ -261,9 +261,10 @@ def _samples(text: str | None) -> tuple[int, int | None]:
 
 
 def _show(network: "Network[Any]", title: str, wide: bool) -> None:
-    from .verification.tables import network_notes, network_table
+    from .verification.tables import network_notes, network_table, relay_table
 
-    printed([network_table(network, title), *network_notes(network)], wide=wide)
+    relays = relay_table(network)
+    printed([network_table(network, title), *([] if relays is None else [relays]), *network_notes(network)], wide=wide)
 
 
 def _show_quantization(loaded: "Network[Any]", network: "Network[Any]", wide: bool) -> None:

@@ -10,7 +10,7 @@ from ..network import Conv, ConvTranspose, CubaNeuron, Dense, Edge, FloatNeuron,
 from ..quantization import QuantizationReport, layer_scales
 from ..quantization.integers import weight_bits
 from ..targets import TARGETS
-from ..targets.lava import relays
+from ..targets.lava import Relay, plan
 from ..targets.limits import chip, loihi
 from .chip import CoreEstimate, estimate, estimate_all
 from .counts import FLOAT, FLOAT_NATIVE
@@ -21,6 +21,7 @@ __all__ = [
     "network_notes",
     "network_table",
     "quantization_table",
+    "relay_table",
     "verdicts",
     "verification_notes",
     "verification_table",
@@ -74,13 +75,6 @@ def network_notes(network: Network[Any]) -> list[str]:
     for name, target in TARGETS.items():
         found += [finding for finding in target.check(network) if finding.target == name]
     notes = [f"{finding.target}: {finding}" for finding in found]
-    between = relays(network)
-    if between:
-        neurons = sum(relay.neurons for relay in between)
-        notes.append(
-            f"lava: Between layers, {neurons:,} neurons more relay spikes ({len(between)} populations), so that paths of "
-            "different length meet."
-        )
     each = [estimate(network, population) for population in network.populations]
     if any(cores.neurons_exceed or cores.weights_exceed for cores in each):
         notes.append(f"* more than one neuro-core of Loihi 2: {NEURONS_PER_CORE:,} neurons, {SYNAPTIC_MEMORY:,} weights.")
@@ -91,6 +85,25 @@ def network_notes(network: Network[Any]) -> list[str]:
     if fewest > CORES_PER_CHIP:
         notes.append(f"chip: The network takes at least {fewest} neuro-cores, more than the {CORES_PER_CHIP} of one chip.")
     return notes
+
+
+def relay_table(network: Network[Any]) -> Sheet | None:
+    """What stands between populations on Lava so that spikes of paths of different length meet, and what it costs; None if
+    nothing has to.
+
+    Args:
+        network: real or quantised.
+    """
+    planned = plan(network)
+    if planned is None or not planned.relays:
+        return None
+    rows = [[each.name, _carried(each), "sums" if each.graded else "spikes", f"{each.neurons:,}"] for each in planned.relays]
+    total = ["all", "", "", f"{sum(each.neurons for each in planned.relays):,}"]
+    return Sheet("relays on Lava", ("relay", "carries", "as", "neurons"), rows, [total], ("carries", "as"))
+
+
+def _carried(relay: Relay) -> str:
+    return ", ".join(f"{source} {steps} step{'s' * (steps > 1)} later" for source, steps in relay.sources.items())
 
 
 def quantization_table(report: QuantizationReport) -> Sheet:
@@ -194,7 +207,10 @@ def _is_chain(network: Network[Any]) -> bool:
 
 
 def _depths(network: Network[Any]) -> dict[str, int]:
-    """By population, after how many time steps its spikes come in Lava, where every population takes one."""
+    """By population, after how many time steps its spikes come: in NetX those of a chain, in a process graph those of a graph."""
+    planned = None if _is_chain(network) else plan(network)
+    if planned is not None:
+        return dict(planned.depths)
     depths = dict.fromkeys(network.inputs, 0)
     for each in network.populations:
         depths[each.name] = 1 + max(depths.get(edge.source, 0) for edge in each.edges)

@@ -15,9 +15,8 @@ from onnx2lava.errors import LimitError
 from onnx2lava.lava_runtime import simulate
 from onnx2lava.network import INPUT, Conv, CubaNeuron, Dense, Edge, Input, Network, Population
 from onnx2lava.targets import TARGETS, run_lava, to_lava
-from onnx2lava.targets.lava import relays
 from tests.onnx2lava.networks import IF, LEAKY, build, examples, looping_networks, loops, networks, spikes, weights
-from tests.onnx2lava.test_lava_schedule import sew_blocks
+from tests.onnx2lava.test_lava_schedule import relays, sew_blocks
 
 LAVA, NUMPY = TARGETS["lava"], TARGETS["numpy"]
 EXAMPLES = examples() | {"late feedback": loops()["late feedback"]}

@@ -2,6 +2,6 @@
 
 from .graph import run_lava, to_lava
 from .schedule import Relay, Schedule, schedule
-from .target import LAVA, relays
+from .target import LAVA, plan
 
-__all__ = ["LAVA", "Relay", "Schedule", "relays", "run_lava", "schedule", "to_lava"]
+__all__ = ["LAVA", "Relay", "Schedule", "plan", "run_lava", "schedule", "to_lava"]

@@ -109,7 +109,7 @@ def run_populations(
         [(port, _to_lava(x[name], network.inputs[name].bits)) for name, port in graph.inputs.items() if name in read],
         [layers[name].out for name in names],
         steps * samples + max(depths),
-        interval=steps,
+        interval=None if progress is None else steps,
         progress=None if progress is None else lambda done: progress(min(done // steps, samples), samples),
     )
     return {

@@ -228,9 +228,11 @@ class _Planner:
         self._largest = {name: given.largest for name, given in network.inputs.items()}
         self._relays: dict[tuple[Shape, int], dict[str, frozenset[_Term]]] = {}
         self._stages: list[Stage] = []
+        self._reader = ""
 
     def planned(self) -> Schedule:
         for each in sorted(self._network.populations, key=lambda population: self._depths[population.name]):
+            self._reader = each.name
             synapses = [synapse for edges in _sharing(self._network, each) for synapse in self._of_map(each, edges)]
             self._stages.append(Stage(each.name, each.shape, self._depths[each.name], tuple(synapses), each))
         return Schedule(tuple(sorted(self._stages, key=lambda stage: stage.depth)))
@@ -289,7 +291,7 @@ class _Planner:
                 feeds.append(term)
             else:
                 feeds += [(name, 0) for name in self._brought(frozenset([term]), level - 1 - MAX_DELAY, reads)]
-        name = self._free_name(terms)
+        name = self._free_name()
         self._depths[name] = level
         self._largest[name] = sum(self._value(source) for source, _ in terms)
         self._relays.setdefault((reads, level), {})[name] = terms
@@ -297,8 +299,9 @@ class _Planner:
         self._stages.append(Stage(name, reads, level, tuple(synapses), graded=self._largest[name] > 1))
         return name
 
-    def _free_name(self, terms: frozenset[_Term]) -> str:
-        stem = "+".join(sorted({source for source, _ in terms})) + ".relay"
+    def _free_name(self) -> str:
+        """After the population that needs the relay first."""
+        stem = f"{self._reader}.relay"
         name, count = stem, 1
         while name in self._depths:
             count += 1

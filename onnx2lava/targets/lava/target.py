@@ -8,9 +8,9 @@ from ..base import Finding, Progress, Spikes, Target
 from .checks import checked
 from .forms import legalised
 from .graph import run_populations
-from .schedule import Relay, loop_without_time, schedule
+from .schedule import Schedule, loop_without_time, schedule
 
-__all__ = ["LAVA", "relays"]
+__all__ = ["LAVA", "plan"]
 
 
 class _Lava(Target):
@@ -37,14 +37,13 @@ class _Lava(Target):
 LAVA = _Lava()
 
 
-def relays(network: Network[Neuron]) -> list[Relay]:
-    """What has to stand between the populations on Lava so that spikes of paths of different length meet.
+def plan(network: Network[Neuron]) -> Schedule | None:
+    """When populations run on Lava, and what has to stand between them so that spikes of paths of different length meet.
 
     Args:
         network: of any neurons.
 
     Returns:
-        The relays in the order in which they run; none for a chain, and none where Lava cannot run the network's loops at all
-        (then the target's ``check`` says so).
+        None where Lava cannot run the network's loops at all; then the target's ``check`` says so.
     """
-    return [] if loop_without_time(network) else schedule(legalised(network)).relays
+    return None if loop_without_time(network) else schedule(legalised(network))
