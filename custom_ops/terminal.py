@@ -124,8 +124,7 @@ def printed(what: Sequence[Any], *, wide: bool = False, stream: IO[str] | None =
     if wide:
         console.width = _WIDE
     elif not console.is_terminal:
-        columns = os.environ.get("COLUMNS", "")
-        console.width = int(columns) if columns.isdigit() and int(columns) >= 40 else _PIPED_WIDTH
+        console.width = _PIPED_WIDTH
     for each in what:
         if isinstance(each, str):
             console.print(each, soft_wrap=True)

@@ -39,7 +39,7 @@ class Sheet:
         width = options.max_width
         kept = [0, *self._filled()]
         if self._width(console, kept) > width:
-            alike = [index for index in kept[1:] if len(self.rows) > 1 and len({row[index] for row in self.rows}) == 1]
+            alike = [index for index in kept[1:] if self._says_one_thing(index)]
             kept = [index for index in kept if index not in alike]
         else:
             alike = []
@@ -77,6 +77,10 @@ class Sheet:
                     table.add_row(*(Text(row[index]) for index in kept))
             table.add_section()
         return table
+
+    def _says_one_thing(self, index: int) -> bool:
+        """Whether a column is the same in all rows, of which there are several, and has no total."""
+        return len(self.rows) > 1 and len({row[index] for row in self.rows}) == 1 and not any(row[index] for row in self.totals)
 
     def _filled(self) -> list[int]:
         """Columns that say something, but the first."""
