@@ -14,6 +14,7 @@ from onnx2lava.network import INPUT, Conv, CubaNeuron, Dense, Edge, Input, Netwo
 from onnx2lava.targets import TARGETS
 from onnx2lava.targets.lava import Relay, Schedule, plan, schedule
 from onnx2lava.targets.lava.forms import Form, form, legalised
+from onnx2lava.verification.tables import relay_table
 
 from .networks import IF, build, examples, looping_networks, loops, networks, weights
 
@@ -220,3 +221,14 @@ def test_populations_move_to_where_relays_are_small(late_first):
     found = relays(each)
     assert sum(relay.neurons for relay in found) == (0 if late_first else 16)
     check(schedule(each), each)
+
+
+def test_inspect_lists_relays():
+    sheet = relay_table(sew_blocks(2))
+    assert sheet is not None
+    assert list(sheet.rows) == [
+        ["block1.first.relay", "stem 2 steps later", "spikes", "32"],
+        ["last.relay", "block0.second 2 steps later, block1.first.relay 2 steps later", "sums", "32"],
+    ]
+    assert relay_table(sew_blocks(0)) is None
+    assert relay_table(loops()["a loop through two"]) is None
