@@ -6,7 +6,8 @@ from custom_ops.errors import BridgeError, MissingPackageError, ModelFileError, 
 from custom_ops.lazy import lazy
 from custom_ops.version import __version__
 
-from .errors import BlockError, ExportError
+from . import import_quietly  # noqa: F401
+from .errors import BlockError, ExportError, UnequalError
 
 if TYPE_CHECKING:
     from .blocks import BlockContainer, SumPool2d
@@ -27,6 +28,7 @@ __all__ = [
     "RuntimeUnavailableError",
     "SumPool2d",
     "TNX_to_NXT",
+    "UnequalError",
     "__version__",
     "export",
     "record",

@@ -2,10 +2,9 @@
 
 import importlib
 import json
-import pickle
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -13,11 +12,12 @@ from rich.table import Table
 
 from custom_ops.terminal import application, command, ended_well, printed
 
-from .errors import ExportError
+from .errors import ExportError, UnequalError, one_line
 
 # What takes long to import, the commands import themselves: help answers at once, also where there is no torch.
 if TYPE_CHECKING:
     import onnx
+    import torch
     from torch import nn
 
     from .check import LayerCheck
@@ -31,7 +31,7 @@ app = application("sj2onnx", "Export networks trained in SpikingJelly to ONNX.")
 
 
 def main() -> None:
-    """Run the command line: exit code 0; 2 where something is wrong; 130 and 143 when interrupted or terminated."""
+    """Run the command line: exit code 0; 1 where file and network differ; 2 where something is wrong; 130 and 143 when interrupted or terminated."""
     with ended_well():
         app()
 
@@ -55,9 +55,14 @@ def export_command(
     opset: Annotated[
         int | None, typer.Option(help="Version of the standard operators; by default the one that every supported runtime has.")
     ] = None,
-    check_layers: Annotated[
-        bool, typer.Option("--check", help="Compare every layer with SpikingJelly on random spikes.")
-    ] = False,
+    check_file: Annotated[
+        bool | None,
+        typer.Option(
+            "--check/--no-check",
+            help="Compare the file with SpikingJelly before it is written, which is done by default; --check shows every layer.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Export a network as one ONNX file that any onnxruntime runs."""
     import torch
@@ -66,41 +71,65 @@ def export_command(
     from custom_ops.operators import OPSET
 
     from .export import export
+    from .preparing import unwrapped
 
     opset = OPSET if opset is None else opset
-    net = _network(factory)
+    net = unwrapped(_network(factory))
     if weights is not None:
         _load_weights(net, weights)
     functional.set_step_mode(net, step_mode)
-    sizes = _sizes(shape)
-    with Console(stderr=True).status("starting") as status:
-        model = export(
-            net,
-            torch.zeros(sizes),
-            output,
-            outputs=outputs,
-            stateful=stateful or step_mode == "s",
-            opset=opset,
-            progress=status.update,
-        )
-    printed([f"wrote {output} ({output.stat().st_size:,} bytes, {_spiking_layers(model)} spiking layers)"])
-    if check_layers:
-        with Console(stderr=True).status("comparing with SpikingJelly"):
-            found = _checked(net, sizes if step_mode == "m" else [_CHECK_STEPS, *sizes], opset)
-        printed([_table(found)])
+    example = _example(_sizes(shape))
+    try:
+        with Console(stderr=True).status("starting") as status:
+            model = export(
+                net,
+                example,
+                output,
+                outputs=outputs,
+                stateful=stateful or step_mode == "s",
+                check=check_file is not False,
+                opset=opset,
+                progress=status.update,
+            )
+        printed([f"wrote {output} ({output.stat().st_size:,} bytes, {_spiking_layers(model)} spiking layers)"])
+        if check_file:
+            with Console(stderr=True).status("comparing with SpikingJelly"):
+                found = _checked(net, model, example, step_mode, stateful, opset)
+            printed([_table(found)])
+            if any(layer.wrong for layer in found):
+                raise UnequalError(f"The network does not give over time what {output} gives: see the rows that differ.")
+    except UnequalError as error:
+        Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
 
 
-def _checked(net: "nn.Module", sizes: list[int], opset: int) -> "list[LayerCheck]":
-    """Every layer on random spikes, over time and from reset states, whichever way the file was written."""
+def _example(sizes: list[int]) -> "torch.Tensor":
+    """Random spikes of that shape."""
     import torch
+
+    try:
+        return (torch.rand(sizes, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
+        raise ExportError(
+            f"An input of the shape {','.join(map(str, sizes))[:60]} does not fit into memory: give a smaller one, since T and N "
+            "stay free in the file."
+        ) from error
+
+
+def _checked(
+    net: "nn.Module", model: "onnx.ModelProto", example: "torch.Tensor", step_mode: str, stateful: bool, opset: int
+) -> "list[LayerCheck]":
+    """Every layer on random spikes, over time and from reset states, whichever way the file was written."""
     from spikingjelly.activation_based import functional
 
     from .check import check
     from .export import export
 
+    if step_mode == "m" and not stateful:
+        return check(net, model, example)
     functional.set_step_mode(net, "m")
-    every = export(net, torch.zeros(sizes), outputs="all", opset=opset)
-    return check(net, every, (torch.rand(sizes, generator=torch.Generator().manual_seed(0)) < 0.5).float())
+    steps = example if step_mode == "m" else _example([_CHECK_STEPS, *example.shape])
+    return check(net, export(net, steps, opset=opset, check=False), steps)
 
 
 def _network(spec: str) -> "nn.Module":
@@ -108,6 +137,9 @@ def _network(spec: str) -> "nn.Module":
     from torch import nn
 
     module_name, _, name = spec.partition(":")
+    if module_name.endswith(".py") or "/" in module_name:
+        plain = module_name.removesuffix(".py").strip("./").replace("/", ".")
+        raise ExportError(f"{spec!r} names a file, not a module: write {plain}:{name or 'make'}.")
     if not module_name or not name:
         raise ExportError(f"{spec!r} names no network: write MODULE:FACTORY, such as my_net:make.")
     sys.path.insert(0, str(Path.cwd()))
@@ -116,7 +148,7 @@ def _network(spec: str) -> "nn.Module":
         net = found if isinstance(found, nn.Module) else found()
     except Exception as error:  # whatever the user's module raises
         raise ExportError(
-            f"{spec} gives no network ({type(error).__name__}: {_one_line(error)}): check its name and code."
+            f"{spec} gives no network ({type(error).__name__}: {one_line(error)}): check its name and code."
         ) from error
     finally:
         sys.path.pop(0)
@@ -130,29 +162,71 @@ def _network(spec: str) -> "nn.Module":
 def _load_weights(net: "nn.Module", path: Path) -> None:
     import torch
 
+    from .torch_export import quiet
+
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "no regular file" if path.exists() else "missing"
+            raise ExportError(f"Cannot read {path}, which is {kind}: give a file that torch.save wrote.")
+        with quiet():
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ExportError(f"Cannot read {path}: {error.strerror}; check the path.") from error
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+    except ExportError:
+        raise
+    except Exception as error:  # torch's reader raises whatever a broken or foreign file makes of its instructions
         raise ExportError(
-            f"{path} is not a file of weights that can be loaded safely ({_one_line(error)[:200]}): save net.state_dict() alone."
+            f"{path} is not a file of weights that can be loaded without running code from it: write it with "
+            "torch.save(net.state_dict(), path)."
         ) from error
-    for key in ("state_dict", "model", "net"):  # training scripts often wrap it
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict):
+    found = _state_dict(state)
+    if found is None:
         raise ExportError(f"{path} holds a {type(state).__name__}, not a state dict: save net.state_dict().")
     try:
-        net.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        raise ExportError(f"The weights in {path} do not fit {type(net).__name__}: {_one_line(error)}") from error
+        net.load_state_dict(_without_prefixes(found, net))
+    except Exception as error:  # torch raises several kinds
+        missing = sorted(set(net.state_dict()) - set(found))
+        unknown = sorted(set(found) - set(net.state_dict()))
+        reason = next(
+            (f"{what} {names[0]!r}" + (f" and {len(names) - 1} more" if len(names) > 1 else ""))
+            for what, names in (("they lack", missing), ("the network has no", unknown), ("", [one_line(error)[-150:]]))
+            if names
+        )
+        raise ExportError(
+            f"The weights in {path} do not fit {type(net).__name__}: {reason}; save the state dict of this network, made with "
+            "the same arguments."
+        ) from error
+
+
+_WRAPPED_IN = ("state_dict", "model_state_dict", "model", "net", "network", "module")
+"""Keys under which training scripts keep the state dict, beside the optimiser's and the epoch."""
+
+
+def _state_dict(state: Any) -> "dict[str, torch.Tensor] | None":
+    import torch
+
+    while isinstance(state, dict):
+        inner = next((state[key] for key in _WRAPPED_IN if isinstance(state.get(key), dict)), None)
+        if inner is None:
+            good = all(isinstance(key, str) for key in state) and any(isinstance(value, torch.Tensor) for value in state.values())
+            return state if good else None
+        state = inner
+    return None
+
+
+def _without_prefixes(state: "dict[str, torch.Tensor]", net: "nn.Module") -> "dict[str, torch.Tensor]":
+    """The entries under the names that ``net`` has for them, without what DataParallel and torch.compile put in front."""
+    wanted = net.state_dict().keys()
+    for prefix in ("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "net."):
+        if all(key.startswith(prefix) for key in state) and {key.removeprefix(prefix) for key in state} & wanted:
+            return {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
 
 
 def _sizes(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise ExportError(f"The shape {text!r} is not a list of positive whole numbers: write it like 4,1,3,32,32.")
+    if not all(part.isascii() and part.isdigit() and len(part) < 19 and int(part) > 0 for part in parts):
+        raise ExportError(f"The shape {text[:60]!r} is not a list of positive whole numbers: write it like 4,1,3,32,32.")
     return [int(part) for part in parts]
 
 
@@ -171,6 +245,3 @@ def _table(layers: "list[LayerCheck]") -> Table:
         )
     return table
 
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -10,8 +10,7 @@ import torch
 from spikingjelly.activation_based import base, functional, layer
 from torch import nn
 
-from .blocks import BlockContainer
-from .errors import ExportError
+from .integer_block import IntegerBlock
 
 __all__ = ["unroll_containers"]
 
@@ -19,12 +18,12 @@ __all__ = ["unroll_containers"]
 def unroll_containers(net: nn.Module) -> None:
     """Let every MultiStepContainer, stateful StepModeContainer and TLastMultiStepContainer of ``net`` work on all steps at once.
 
-    Modules keep their paths; only their forward passes change, in place.
-
-    Raises:
-        ExportError: a container holds a module of the user's own that has states inside.
+    Modules keep their paths; only their forward passes change, in place. A container that holds a module of the user's own with
+    states inside stays the loop that it is.
     """
-    for path, module in list(net.named_modules()):
+    for module in list(net.modules()):
+        if not all(_has_multi_step_form(child) for child in module.children()):
+            continue
         if isinstance(module, layer.TLastMultiStepContainer):
             module.forward = _time_last(module)
         elif isinstance(module, layer.MultiStepContainer) or (
@@ -33,8 +32,16 @@ def unroll_containers(net: nn.Module) -> None:
             module.forward = _in_a_row(module)
         else:
             continue
-        for name, child in module.named_children():
-            _make_multi_step(child, f"{path}.{name}" if path else name)
+        for child in module.children():
+            _make_multi_step(child)
+
+
+def _has_multi_step_form(module: nn.Module) -> bool:
+    if not any(isinstance(part, base.MemoryModule | IntegerBlock) for part in module.modules()):
+        return True
+    if type(module) is nn.Sequential:
+        return all(_has_multi_step_form(child) for child in module)
+    return isinstance(module, base.MemoryModule | IntegerBlock)
 
 
 def _in_a_row(container: nn.Sequential) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -46,21 +53,16 @@ def _time_last(container: nn.Sequential) -> Callable[[torch.Tensor], torch.Tenso
     return lambda x: in_a_row(x.movedim(-1, 0)).movedim(0, -1)
 
 
-def _make_multi_step(module: nn.Module, path: str) -> None:
+def _make_multi_step(module: nn.Module) -> None:
     """Let a single-step module take ``[T, N, *]``."""
-    if not any(isinstance(part, base.MemoryModule | BlockContainer) for part in module.modules()):
+    if isinstance(module, base.MemoryModule | IntegerBlock):
+        module.step_mode = "m"
+    elif any(isinstance(part, base.MemoryModule | IntegerBlock) for part in module.modules()):
+        for child in module.children():
+            _make_multi_step(child)
+    else:
         # What it does to one step it does to all of them as one batch.
         module.forward = _folded(module.forward)
-    elif isinstance(module, base.MemoryModule | BlockContainer):
-        module.step_mode = "m"
-    elif type(module) is nn.Sequential:
-        for name, child in module.named_children():
-            _make_multi_step(child, f"{path}.{name}")
-    else:
-        raise ExportError(
-            f"The module {path!r} ({type(module).__name__}) has neurons inside and is run step by step by a container: put its "
-            "parts into the container one by one, or set the network to step mode 'm'."
-        )
 
 
 def _folded(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -14,6 +14,7 @@ def emit(
     inputs: Sequence[torch.Tensor | None],
     attributes: Mapping[str, int | float],
     outputs: Sequence[torch.Tensor],
+    notes: Mapping[str, str] | None = None,
 ) -> Sequence[torch.Tensor]:
     """Stand for one ``snn`` node: its results have the shapes and types of ``outputs``, and no values.
 
@@ -22,6 +23,7 @@ def emit(
         inputs: its inputs in order, None for an optional one that is left out.
         attributes: its attributes.
         outputs: one tensor for each output that the node has, of the same shape and element type.
+        notes: metadata of the node.
     """
     return torch.onnx.ops.symbolic_multi_out(
         f"{DOMAIN}::{operator}",
@@ -30,4 +32,5 @@ def emit(
         dtypes=[value.dtype for value in outputs],
         shapes=[value.shape for value in outputs],
         version=VERSION,
+        metadata_props=dict(notes or {}),
     )

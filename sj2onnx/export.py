@@ -1,17 +1,16 @@
-"""Export a SpikingJelly network as one ONNX file that any onnxruntime runs."""
+"""Export a SpikingJelly network as one ONNX file that any onnxruntime runs, and compare the two."""
 
-import copy
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import onnx
 import onnx_ir as ir
 import torch
-from spikingjelly.activation_based import functional
-from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
 
 from custom_ops import DOMAIN
@@ -19,14 +18,23 @@ from custom_ops.model_file import write_model
 from custom_ops.operators import OPSET
 from custom_ops.stream import STATES_KEY, StateInfo
 
-from .blocks import BlockContainer
+from .axes import Axes, find_axes, other_input, other_size
+from .check import Exported, LayerCheck, compared
 from .containers import unroll_containers
-from .errors import ExportError
+from .errors import ExportError, UnequalError
 from .fixed_steps import fixed_steps
 from .integer_block import IntegerBlock, use_integers
+from .node_call import NodeCall
+from .outputs import flattened
 from .passes import clean
+from .passes.random_numbers import drawn_in
 from .passes.spiking_outputs import expose_spikes
-from .stateful import NodeCall, carry_states, network_step_mode, node_calls, replace_neurons, states_entry
+from .passes.states import StatesPass
+from .preparing import as_it_was, copied, unwrapped
+from .reference import Reference, Run
+from .refusals import Trail, cannot_be_traced, described
+from .rolling import NotRegularError
+from .stateful import carry_states, network_step_mode, node_calls, replace_neurons, states_entry
 from .torch_export import to_onnx_ir
 from .whole_sequence import see_all_steps
 
@@ -43,13 +51,18 @@ def export(
     *,
     outputs: Literal["last", "all"] = "last",
     stateful: bool = False,
+    check: bool = True,
     opset: int = OPSET,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> onnx.ModelProto:
-    """Export ``net`` as an ONNX model whose neurons are operators of the domain ``snn``.
+    """Export ``net`` as an ONNX model whose neurons are operators of the domain ``snn``, and compare it with ``net``.
 
     Each operator comes with its model-local function, so that the file runs on a stock onnxruntime ≥ 1.20. The graph input
-    is ``input``, the output ``output``, both time first (``[T, N, *]``) with T and N dynamic. ``net`` is left as it is.
+    is ``input``, the output ``output``; of several outputs the others are ``output.1`` and so on, or are named by their keys.
+    The axes of the input are named T and N where they are time and samples, usually ``[T, N, *]``. N is free, and T too unless
+    the network fixes it, by a loop over time or by parameters of its own for each step; the file then has the T of the
+    example. A network that takes images ``[N, *]`` and repeats them over time itself has no T in its input, and says so in the
+    metadata (``sj2lava.input_kind``). ``net`` is left as it is.
 
     With ``stateful``, each state of a neuron is an input ``<module path>.<state>`` and an output ``<module path>.<state>.next``,
     ``[N, *]``, so that a long recording runs in chunks; the metadata entry ``sj2lava.states`` lists them with the values that
@@ -57,15 +70,16 @@ def export(
     so, as one step without time axis; :func:`custom_ops.over_time` makes a network over time of it.
 
     Args:
-        net: a network in step mode ``m``, or in step mode ``s`` with ``stateful``. IFNode, LIFNode, ParametricLIFNode and
-            the neurons of BlockContainers become operators of this project; every other stateful module becomes a function
-            that is named after its class and traced from its own single-step function.
-        example: an input ``[T, N, *]``, or ``[N, *]`` in step mode ``s``; only its shape and element type count, and T and N
-            are free. T is that of the example where a layer has parameters for each time step, or a loop over them that is
-            its own (``fixed_steps.py`` lists them).
+        net: a network in step mode ``m``; or in step mode ``s`` with a loop over time in its forward, or with ``stateful``.
+            IFNode, LIFNode, ParametricLIFNode and the neurons of BlockContainers become operators of this project; every other
+            stateful module becomes a function that is named after its class and traced from its own single-step function.
+        example: an input as ``net`` takes it, such as ``[T, N, *]``; ``[N, *]`` in step mode ``s`` with ``stateful``.
         path: where to write the model; None writes nothing.
         outputs: ``"all"`` adds one output per spiking layer, named by its module path.
         stateful: whether states are inputs and outputs.
+        check: whether to compare the file with ``net`` before it is written: every output and every spiking layer, on the
+            example, on another number of samples and, where T is free, on another number of steps. False for networks too
+            large to run twice.
         opset: version of the standard operators, 18 … 21.
         progress: is told what is being done, for exports that take a while.
 
@@ -74,131 +88,316 @@ def export(
 
     Raises:
         ExportError: the network cannot be exported; the message names the module path, the class and the reason.
+        UnequalError: the file would give something else than the network; no file is written.
     """
     if not OPSET >= opset >= _OLDEST_OPSET:
         raise ExportError(f"Opset {opset} is not supported: choose one from {_OLDEST_OPSET} to {OPSET}.")
     if outputs not in ("last", "all"):
         raise ExportError(f"outputs={outputs!r} is not known: choose 'last' or 'all'.")
-    progress("tracing the network")
-    ready, step_mode = _prepared(net, stateful)
-    axes, fewest = ("[T, N, *]", 3) if step_mode == "m" else ("[N, *]", 2)
-    if not isinstance(example, torch.Tensor) or example.dim() < fewest or not example.is_floating_point():
-        raise ExportError(f"The example must be a floating-point tensor of the shape {axes} with at least one more axis.")
-    steps = fixed_steps(ready, example.shape[0]) if step_mode == "m" else None
-    sample = _sampler(example, step_mode, steps)
-    replace_neurons(ready, step_mode, sample, opset)
-    calls = node_calls(ready)
-    states = carry_states(ready, sample) if stateful else []
-    model = _traced(ready, sample(2), step_mode, steps, states, opset)
-    progress("tidying the graph")
-    weights = {path: m.weight.numpy() for path, m in ready.named_modules() if isinstance(m, IntegerBlock) and m.spikes}
-    # The weights of integer blocks are new; all other initialisers keep the names that the network gives them.
-    clean(model, weights, {*ready.state_dict(), *(f"{path}.weight" for path in weights)})
-    if model.graph.outputs[0] is model.graph.inputs[0]:  # a network of nothing but dropout, say
-        _copy_input(model.graph)
-    spiking = {call.path: call for call in calls if call.spiking}
-    layers = expose_spikes(model, set(spiking), every_layer=outputs == "all")
-    _describe(model, layers, spiking, step_mode, states)
-    proto = ir.to_proto(model)
-    _attach_functions(proto, calls, stateful, opset)
-    progress("checking and writing the file")
-    onnx.checker.check_model(proto, full_check=True)
+    if not isinstance(net, nn.Module):
+        raise ExportError(
+            f"The network is a {type(net).__name__}, not a torch.nn.Module: call export(net, example, path) in this order."
+        )
+    progress("running the network")
+    base = copied(unwrapped(net))
+    task = _Task(base, _checked_example(example, base, stateful), outputs, stateful, opset)
+    proto = task.export(check, progress)
+    progress("writing the file")
     if path is not None:
         write_model(proto, path)
     return proto
 
 
-def _prepared(net: nn.Module, stateful: bool) -> tuple[nn.Module, str]:
-    """A copy of ``net`` in eval mode that shares its tensors, its blocks in Loihi's integers; and its step mode."""
-    tensors = [*net.parameters(), *net.buffers()]
-    tensors += [value for m in net.modules() if isinstance(m, MemoryModule) for value in m.memories() if torch.is_tensor(value)]
-    # Tensors elsewhere are copied, since the copy of the network then moves to the CPU.
-    shared = {id(tensor): tensor for tensor in tensors if tensor.device.type == "cpu"}
-    ready = copy.deepcopy(net, shared).cpu()
-    if isinstance(ready, BlockContainer | MemoryModule):
-        ready = nn.Sequential(ready)
-    use_integers(ready)
-    ready.eval()
-    functional.reset_net(ready)
-    unroll_containers(ready)
-    see_all_steps(ready, stateful)
-    return ready, network_step_mode(ready, stateful)
+def _checked_example(example: torch.Tensor, net: nn.Module, stateful: bool) -> torch.Tensor:
+    fewest = 3 if stateful and network_step_mode(net) == "m" else 2
+    if not isinstance(example, torch.Tensor) or example.dim() < fewest or not example.numel() or example.is_complex():
+        axes = "[T, N, *] with at least one more axis" if fewest == 3 else "[T, N, *], or [N, *] for a network without time axis"
+        raise ExportError(f"The example must be a tensor of numbers, none of whose axes is empty, of the shape {axes}.")
+    return example.detach().cpu()
 
 
-def _sampler(example: torch.Tensor, step_mode: str, steps: int | None) -> Callable[[int], torch.Tensor]:
-    """Makes inputs like ``example``, with a number of samples to be given; in step mode ``m`` of ``steps`` steps, or two."""
-    first, features = ([steps or 2], example.shape[2:]) if step_mode == "m" else ([], example.shape[1:])
-    return lambda samples: torch.zeros(*first, samples, *features, dtype=example.dtype)
-
-
-def _traced(
-    net: nn.Module, sample: torch.Tensor, step_mode: str, steps: int | None, states: Sequence[StateInfo], opset: int
-) -> ir.Model:
-    """``net`` as torch's exporter sees it, with T and N as symbols.
+class _Task:
+    """One export: what is known of the network, and the ways in which to write it down.
 
     Args:
-        net: takes ``sample`` and, if there are any, the states; gives its output and the final states.
-        sample: an input of at least two steps and samples, since sizes 0 and 1 would be taken for constants.
-        step_mode: whether the first axis is time.
-        steps: the number of time steps where a layer fixes it.
-        states: names, shapes and types of the states.
-        opset: version of the standard operators.
+        net: a copy of the network that is left alone.
+        example: an input that it takes.
+        outputs: as :func:`export` takes it.
+        stateful: likewise.
+        opset: likewise.
     """
-    batch = torch.export.Dim("N", min=1)
-    time_axes = int(step_mode == "m")
-    axes = {time_axes: batch}
-    if time_axes and steps is None:
-        axes[0] = torch.export.Dim("T", min=1)
-    samples = sample.shape[time_axes]
-    inputs: tuple[Any, ...] = (sample,)
-    dynamic: tuple[Any, ...] = (axes,)
-    if states:
-        inputs += ([torch.zeros(samples, *state.shape, dtype=getattr(torch, state.type)) for state in states],)
-        dynamic += ([{0: batch} for _ in states],)
-    model = to_onnx_ir(
-        net,
-        inputs,
-        dynamic,
-        ["input", *(state.input for state in states)],
-        ["output", *(state.output for state in states)],
-        opset,
-        type(net).__name__,
-    )
-    if len(model.graph.outputs) != 1 + len(states):
-        raise ExportError(
-            f"{type(net).__name__} gives {len(model.graph.outputs) - len(states)} tensors, but an exported network has one "
-            "output: stack or choose among them in its forward."
+
+    def __init__(self, net: nn.Module, example: torch.Tensor, outputs: str, stateful: bool, opset: int) -> None:
+        self.net = net
+        self.example = example
+        self.every_layer = outputs == "all"
+        self.stateful = stateful
+        self.opset = opset
+        self.reference = Reference(net)
+
+    def export(self, check: bool, progress: Callable[[str], None]) -> onnx.ModelProto:
+        """The model, of the first way that gives one equal to the network."""
+        if self.stateful:
+            return self._one_step_or_chunk(check, progress)
+        try:
+            first = self.reference.run(self.example)
+        except ExportError:
+            fixed_steps(self.net, self.example.shape[0])  # may have a better reason
+            raise
+        self._require_time(first)
+        axes = find_axes(self.reference, self.example, first)
+        steps = fixed_steps(self.net, self.example.shape[0]) if axes.time == 0 else None
+        if steps is not None:
+            axes = replace(axes, free_time=False)
+        fixed = replace(axes, free_time=False)
+        free = [axes] if axes.free_time and axes.time is not None else []
+        if first.has_loops:
+            ways = [*((way, True) for way in [*free, fixed]), (fixed, False)]
+        else:
+            ways = [(way, False) for way in [*free, fixed]]
+        for way in ways:
+            try:
+                progress("tracing the network")
+                proto = self._written(*way, first, progress)
+                if check:
+                    progress("comparing the file with the network")
+                    self._compare(proto, way[0])
+                return proto
+            except (ExportError, NotRegularError):
+                if way is ways[-1]:
+                    raise
+        raise AssertionError
+
+    def _require_time(self, run: Run) -> None:
+        """Refuse a network in single-step mode that does one step: it is a network without time."""
+        paths = Counter(call.path for call in run.calls)
+        if run.calls and all(call.single_step for call in run.calls) and max(paths.values()) == 1:
+            path = run.calls[0].path
+            raise ExportError(
+                f"The module {path!r} ({type(self.net.get_submodule(path)).__name__}) works in step mode 's', which has no time "
+                "axis to export: set the network to step mode 'm' first (functional.set_step_mode(net, 'm')), or export one step "
+                "with its states (stateful=True)."
+            )
+
+    def _one_step_or_chunk(self, check: bool, progress: Callable[[str], None]) -> onnx.ModelProto:
+        step_mode = network_step_mode(self.net)
+        axes = Axes(0, 1) if step_mode == "m" else Axes(None, 0)
+        progress("tracing the network")
+        first = self.reference.run(self.example)
+        if step_mode == "m":
+            axes = replace(axes, free_time=fixed_steps(self.net, self.example.shape[0]) is None)
+        proto = self._written(axes, False, first, progress)
+        if check:
+            progress("comparing the file with the network")
+            self._compare(proto, axes)
+        return proto
+
+    def _written(self, axes: Axes, roll: bool, first: Run, progress: Callable[[str], None]) -> onnx.ModelProto:
+        """The model with these axes free, its loops over time rolled up or not."""
+        ready = copied(self.net)
+        use_integers(ready)
+        unroll_containers(ready)
+        see_all_steps(ready, self.stateful)
+        sample = self._sampler(axes)
+        trail = Trail(ready)
+
+        def run() -> None:
+            with as_it_was(ready), torch.no_grad():
+                ready(sample(2))
+
+        replace_neurons(ready, run, self.opset)
+        calls = node_calls(ready)
+        states = carry_states(ready, sample) if self.stateful else []
+        model = self._traced(ready, sample, axes, roll, states, first, trail)
+        progress("tidying the graph")
+        drawn = drawn_in(model)
+        if drawn is not None:
+            raise ExportError(
+                f"{described(ready, drawn)} draws random numbers, so that no two runs of the file would be equal: leave it out, "
+                "or draw outside of the network (encode the input first, say) and export what reads the result."
+            )
+        weights = {path: m.weight.numpy() for path, m in ready.named_modules() if isinstance(m, IntegerBlock) and m.spikes}
+        spelled = _states_pass(calls)
+        # The weights of integer blocks are new; all other initialisers keep the names that the network gives them.
+        clean(model, spelled, weights, {*ready.state_dict(), *(f"{path}.weight" for path in weights)})
+        _name(model.graph, [*_names(states)[0], *first.outputs, *_names(states)[1]])
+        spiking = {call.path: call for call in calls if call.spiking}
+        layers = expose_spikes(model, {path: call.operator for path, call in spiking.items()}, every_layer=self.every_layer)
+        self._describe(model, layers, spiking, axes, states, first)
+        proto = ir.to_proto(model)
+        _attach_functions(proto, calls, spelled.stateful, self.opset)
+        progress("checking the graph")
+        try:
+            onnx.checker.check_model(proto, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
+            raise ExportError(
+                f"The network ({type(self.net).__name__}) has a layer whose result has another size in ONNX than in torch "
+                "(pooling with ceil_mode=True and padding, mostly): use ceil_mode=False, or other sizes."
+            ) from None
+        return proto
+
+    def _sampler(self, axes: Axes) -> Callable[[int], torch.Tensor]:
+        """Makes inputs like the example, with a number of samples to be given."""
+        x = self.example
+        if axes.time is not None and axes.free_time and x.shape[axes.time] == 1:
+            x = x.repeat_interleave(2, axes.time)
+        batch = axes.batch
+        if batch is None:
+            return lambda samples: x
+        return lambda samples: x.index_select(batch, torch.arange(samples) % x.shape[batch])
+
+    def _traced(
+        self,
+        net: nn.Module,
+        sample: Callable[[int], torch.Tensor],
+        axes: Axes,
+        roll: bool,
+        states: Sequence[StateInfo],
+        first: Run,
+        trail: Trail,
+    ) -> ir.Model:
+        """``net`` as torch's exporter sees it, with the free axes as symbols."""
+        samples = 2 if axes.batch is None else max(self.example.shape[axes.batch], 2)
+        batch = torch.export.Dim("N", min=1)
+        free: dict[int, Any] = {} if axes.batch is None else {axes.batch: batch}
+        if axes.time is not None and axes.free_time:
+            free[axes.time] = torch.export.Dim("T", min=1)
+        inputs: tuple[Any, ...] = (sample(samples),)
+        rolled: tuple[Any, ...] | None = None
+        if roll:  # Python's loop itself runs for one number of steps.
+            rolled, free = (free,), {axis: size for axis, size in free.items() if axis == axes.batch}
+        dynamic: tuple[Any, ...] = (free,)
+        if states:
+            inputs += ([torch.zeros(samples, *state.shape, dtype=getattr(torch, state.type)) for state in states],)
+            dynamic += ([{0: batch} for _ in states],)
+        names = [*_names(states)[0], *first.outputs, *_names(states)[1]]
+        forward = net.forward
+
+        def once(*given: Any) -> tuple[torch.Tensor, ...]:
+            # Whatever a forward pass leaves in the attributes of the network would count as a result.
+            with as_it_was(net, first.changed), trail:
+                results = forward(*given)
+                y, *after = results if states else (results,)
+                return (*flattened(y).values(), *after)
+
+        # torch reads the names of the arguments.
+        net.forward = (lambda x, states: once(x, states)) if states else (lambda x: once(x))
+        try:
+            model = to_onnx_ir(net, inputs, dynamic, self.opset, names, rolled)
+        except NotRegularError:
+            raise
+        except Exception as error:  # torch raises whatever the network's own code raised
+            raise cannot_be_traced(net, trail.path, error) from None
+        finally:
+            net.forward = forward
+        return model
+
+    def _describe(
+        self,
+        model: ir.Model,
+        layers: Sequence[ir.Node],
+        calls: Mapping[str, NodeCall],
+        axes: Axes,
+        states: Sequence[StateInfo],
+        first: Run,
+    ) -> None:
+        model.ir_version = _IR_VERSION
+        model.producer_name, model.producer_version = "sj2onnx", _version("sj2lava")
+        model.graph.name = "network"
+        model.metadata_props.clear()
+        described = [{"name": _path(node), "operator": node.op_type, **calls[_path(node)].described} for node in layers]
+        single = self.stateful and axes.time is None
+        model.metadata_props.update(
+            {
+                "sj2lava.versions": json.dumps({name: _version(name) for name in ("sj2lava", "spikingjelly", "torch")}),
+                "sj2lava.step_mode": "s" if single else "m",
+                "sj2lava.layers": json.dumps(described),
+            }
         )
-    return model
+        if axes.time is not None:
+            model.metadata_props["sj2lava.time_axis"] = str(axes.time)
+        if axes.batch is not None:
+            model.metadata_props["sj2lava.batch_axis"] = str(axes.batch)
+        if not single and axes.time is None:
+            model.metadata_props["sj2lava.input_kind"] = "images"
+        if not single and not (axes.free_time and axes.time is not None):
+            model.metadata_props["sj2lava.steps"] = str(first.steps if axes.time is None else self.example.shape[axes.time])
+        if states:
+            model.metadata_props[STATES_KEY] = states_entry(states)
+
+    def _compare(self, proto: onnx.ModelProto, axes: Axes) -> None:
+        """Refuse a file that gives something else than the network.
+
+        Raises:
+            ExportError: it does; the message names the first module that differs.
+        """
+        exported = Exported(proto)
+        inputs = {"the example": self.example}
+        if axes.batch is not None:
+            other = other_size(self.example.shape[axes.batch])
+            inputs[f"{other} samples"] = other_input(self.example, axes, other)
+            if axes.time is not None and axes.free_time:
+                steps = other_size(self.example.shape[axes.time])
+                inputs[f"{steps} time steps"] = other_input(self.example, axes, 2, steps)
+        for name, x in inputs.items():
+            found = compared(self.reference, exported, x, 1 if axes.batch is None else x.shape[axes.batch])
+            wrong = next((layer for layer in found if layer.wrong), None)
+            if wrong is not None:
+                raise self._difference(wrong, found, name, x)
+
+    def _difference(self, wrong: LayerCheck, found: Sequence[LayerCheck], where: str, x: torch.Tensor) -> ExportError:
+        one, other = self.reference.run(x).outputs, self.reference.run(x).outputs
+        if any(not torch.equal(value, other[name]) for name, value in one.items() if not value.isnan().any()):
+            return ExportError(
+                f"The network ({type(self.net).__name__}) gives something else in each run on the same input, so it draws random "
+                "numbers: leave them out, or draw them outside of the network, as a part of its input."
+            )
+        layers = [layer.name for layer in found if layer.name not in one]
+        if wrong.name in one:
+            behind = f", behind the module {layers[-1]!r}" if layers else ""
+            who = f"The output {wrong.name!r}{behind}"
+        else:
+            who = described(self.net, wrong.name)
+        what = wrong.problem or f"differs from SpikingJelly in {max(wrong.unexplained, 1)} of {wrong.values} values"
+        return UnequalError(
+            f"{who} {what} on {where}, so no file was written: its forward does something that depends on the values or on the "
+            "numbers of steps and samples in a way that a graph cannot say; write this part with torch operations on all steps."
+        )
 
 
-def _copy_input(graph: ir.Graph) -> None:
-    source = graph.inputs[0]
-    source.name = "input"
-    copy = ir.Value(name="output", shape=source.shape, type=source.type)
-    graph.append(ir.node("Identity", [source], outputs=[copy], name="output/Identity"))
-    graph.outputs[0] = copy
-
-
-def _describe(
-    model: ir.Model, layers: Sequence[ir.Node], calls: Mapping[str, NodeCall], step_mode: str, states: Sequence[StateInfo]
-) -> None:
-    model.ir_version = _IR_VERSION
-    model.producer_name, model.producer_version = "sj2onnx", _version("sj2lava")
-    model.graph.name = "network"
-    model.metadata_props.clear()
-    described = [{"name": _path(node), "operator": node.op_type, **calls[_path(node)].described} for node in layers]
-    model.metadata_props.update(
+def _states_pass(calls: Sequence[NodeCall]) -> StatesPass:
+    nodes = [node for call in calls for node in (call.node, call.potentials) if node is not None]
+    return StatesPass(
+        {node.name: 1 + len(node.parameters()) for node in nodes},
+        {node.name: node.initial for node in nodes},
         {
-            "sj2lava.versions": json.dumps({name: _version(name) for name in ("sj2lava", "spikingjelly", "torch")}),
-            "sj2lava.step_mode": step_mode,
-            "sj2lava.layers": json.dumps(described),
-        }
+            node.name: [
+                (None if node.shapes is None else node.shapes[index], str(dtype).removeprefix("torch."))
+                for index, dtype in enumerate(node.dtypes)
+            ]
+            for node in nodes
+        },
     )
-    if step_mode == "m":
-        model.metadata_props["sj2lava.time_axis"] = "0"
-    if states:
-        model.metadata_props[STATES_KEY] = states_entry(states)
+
+
+def _names(states: Sequence[StateInfo]) -> tuple[list[str], list[str]]:
+    """Of the graph's inputs, and of the outputs behind those of the network itself."""
+    return ["input", *(state.input for state in states)], [state.output for state in states]
+
+
+def _name(graph: ir.Graph, names: Sequence[str]) -> None:
+    """Name inputs and outputs; a value that leaves the graph twice, or that comes in and leaves, gets a copy for each name."""
+    for value, name in zip(graph.inputs, names, strict=False):
+        value.name = name
+    taken = {*graph.inputs, *graph.initializers.values()}
+    for index, name in enumerate(names[len(graph.inputs) :]):
+        value = graph.outputs[index]
+        if value in taken:
+            copy = ir.Value(name=name, shape=value.shape, type=value.type)
+            graph.append(ir.node("Identity", [value], outputs=[copy], name=f"{name}/Identity"))
+            graph.outputs[index] = value = copy
+        value.name = name
+        taken.add(value)
 
 
 def _path(node: ir.Node) -> str:
@@ -206,11 +405,34 @@ def _path(node: ir.Node) -> str:
     return node.name.rpartition("/")[0]
 
 
-def _attach_functions(proto: onnx.ModelProto, calls: Sequence[NodeCall], stateful: bool, opset: int) -> None:
+def _attach_functions(proto: onnx.ModelProto, calls: Sequence[NodeCall], stateful: set[str], opset: int) -> None:
     """Give the file the function body of every ``snn`` operator it uses."""
     used = {node.op_type for node in proto.graph.node if node.domain == DOMAIN}
-    functions = {call.operator: call.function(stateful, opset) for call in calls if call.operator in used}
-    proto.functions.extend(functions[name] for name in sorted(functions))
+    nodes = [node for call in calls for node in (call.node, call.potentials) if node is not None]
+    functions = {node.name: node.function(node.name in stateful, opset) for node in nodes if node.name in used}
+    for name in sorted(functions):
+        given = {a.name for node in proto.graph.node if node.domain == DOMAIN and node.op_type == name for a in node.attribute}
+        proto.functions.append(_spelled_out(functions[name], given))
+
+
+def _spelled_out(function: onnx.FunctionProto, given: set[str]) -> onnx.FunctionProto:
+    """``function`` with the defaults of attributes that no node gives in their places, for tools that do not fill them in."""
+    defaults = {a.name: a for a in function.attribute_proto if a.name not in given}
+
+    def fill(nodes: Iterable[onnx.NodeProto]) -> None:
+        for node in nodes:
+            for attribute in node.attribute:
+                if attribute.ref_attr_name in defaults:
+                    name = attribute.name
+                    attribute.CopyFrom(defaults[attribute.ref_attr_name])
+                    attribute.name = name
+                fill(attribute.g.node)
+
+    fill(function.node)
+    kept = [a for a in function.attribute_proto if a.name in given]
+    del function.attribute_proto[:]
+    function.attribute_proto.extend(kept)
+    return function
 
 
 def _version(distribution: str) -> str:

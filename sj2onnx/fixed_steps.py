@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from spikingjelly.activation_based import layer, neuron
-from spikingjelly.activation_based.neuron.base_node import NonSpikingBaseNode
 from spikingjelly.activation_based.neuron.inter_layer_connection import ILCBaseNode
 from spikingjelly.activation_based.neuron.noisy import NoisyBaseNode, NoisyNonSpikingBaseNode
 from torch import nn
@@ -35,7 +34,6 @@ _AS_GIVEN = (
     neuron.SlidingPSN,
     neuron.DSRIFNode,
     neuron.DSRLIFNode,
-    NonSpikingBaseNode,
     ILCBaseNode,
     NoisyBaseNode,
     NoisyNonSpikingBaseNode,

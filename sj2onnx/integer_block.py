@@ -49,6 +49,11 @@ class IntegerBlock(nn.Module):
         """Whether the block has neurons; Flatten has none."""
         return self.neuron_attributes is not None
 
+    def reset(self) -> None:
+        """Let the neurons start anew, as ``functional.reset_net`` asks of every module that has a state."""
+        if self.neuron is not None:
+            self.neuron.reset()  # type: ignore[attr-defined]
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` ``[T, N, *]`` → spikes ``[T, N, *]`` (Flatten: the same values, flattened); in step mode ``"s"`` without T."""
         time_axes = int(self.step_mode == "m")

@@ -10,11 +10,12 @@ from spikingjelly.activation_based import lava_exchange, neuron
 from torch import nn
 
 from custom_ops.operators import NO_LIMIT
+from custom_ops.operators.float_neuron import LARGEST
 
 from .cuba_neuron import CubaLIFNode
 from .errors import BlockError
 
-__all__ = ["OPERATORS", "Translation", "translation"]
+__all__ = ["OPERATORS", "Translation", "overrides_forward", "translation"]
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,23 @@ class Translation:
     initial: Callable[[nn.Module], tuple[float, ...]]
 
 
+def _number(value: float | torch.Tensor) -> float:
+    """A number that may be trained."""
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)
+
+
 def _threshold(node: neuron.BaseNode) -> dict[str, int | float]:
-    reset = {} if node.v_reset is None else {"v_reset": float(node.v_reset)}
-    return {"v_threshold": float(node.v_threshold), **reset}
+    reset = {} if node.v_reset is None else {"v_reset": _number(node.v_reset)}
+    # An infinite threshold is never reached, and no finite potential is above the largest finite one.
+    return {"v_threshold": min(_number(node.v_threshold), LARGEST), **reset}
 
 
 def _potential(node: neuron.BaseNode) -> tuple[float, ...]:
-    return (0.0 if node.v_reset is None else float(node.v_reset),)
+    return (0.0 if node.v_reset is None else _number(node.v_reset),)
 
 
 def _lif(node: neuron.LIFNode) -> dict[str, int | float]:
-    return {**_threshold(node), "tau": float(node.tau), "decay_input": int(node.decay_input)}
+    return {**_threshold(node), "tau": _number(node.tau), "decay_input": int(node.decay_input)}
 
 
 def _parametric_lif(node: neuron.ParametricLIFNode) -> dict[str, int | float]:
@@ -107,14 +114,42 @@ OPERATORS: dict[type, Translation] = {
 def translation(module: nn.Module) -> Translation | None:
     """The line of :data:`OPERATORS` for ``module``; None where its dynamics are not exactly those of its class.
 
-    A subclass may have other dynamics, a surrogate function with ``spiking=False`` gives no spikes, and a time constant that is
-    one number per channel has no place in an attribute.
+    A subclass that changes nothing of what its base does in a step counts as that base. A surrogate function with
+    ``spiking=False`` gives no spikes, a number for each channel has no place in an attribute, and a soft reset by an infinite
+    threshold is not a number.
     """
-    known = OPERATORS.get(type(module))
+    known = next((line for kind, line in OPERATORS.items() if _behaves_as(type(module), kind)), None)
     if known is None or not getattr(module.surrogate_function, "spiking", True):
         return None
-    if isinstance(module, neuron.ParametricLIFNode) and module.w.numel() != 1:
+    numbers = [getattr(module, name, None) for name in ("tau", "w", "v_threshold", "v_reset")]
+    if any(isinstance(value, torch.Tensor) and value.numel() != 1 for value in numbers):
         return None
-    if any(isinstance(getattr(module, name), torch.Tensor) for name in ("v_threshold", "v_reset")):
+    if module.v_reset is None and math.isinf(_number(module.v_threshold)):
         return None
     return known
+
+
+def overrides_forward(module: nn.Module) -> bool:
+    """Whether a class outside of SpikingJelly says what ``module`` does when it is called, rather than what a step does."""
+    names = ("forward", "single_step_forward", "multi_step_forward")
+    return any(_owner(type(module), name).__module__.split(".")[0] not in _KNOWN_PACKAGES for name in names)
+
+
+_KNOWN_PACKAGES = ("spikingjelly", "sj2onnx", "torch")
+_HARMLESS = {"extra_repr", "supported_step_mode"}
+_HOOKS = {"__call__", "__getattr__", "__getattribute__", "__setattr__"}
+
+
+def _owner(kind: type, name: str) -> type:
+    return next((base for base in kind.__mro__ if name in vars(base)), object)
+
+
+def _behaves_as(kind: type, base: type) -> bool:
+    """Whether ``kind`` is ``base``, or a subclass that redefines nothing of it but how it is made and shown."""
+    if kind is base:
+        return True
+    if not issubclass(kind, base) or kind in OPERATORS or kind.__module__.split(".")[0] in _KNOWN_PACKAGES:
+        return False
+    own = {name for between in kind.__mro__[: kind.__mro__.index(base)] for name in vars(between)}
+    redefined = {name for name in own if hasattr(base, name) and name not in _HARMLESS}
+    return all(name.startswith("__") and name not in _HOOKS for name in redefined)

@@ -2,163 +2,68 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import count, islice
 from typing import Any
 
 import onnx
 import torch
-from spikingjelly.activation_based import functional, layer
+from spikingjelly.activation_based import layer
 from spikingjelly.activation_based.base import MemoryModule
+from spikingjelly.activation_based.neuron.base_node import NonSpikingBaseNode
 from torch import nn
 
 from custom_ops.operators import FUNCTIONS, OPERATORS, OPSET, Form
 from custom_ops.stream import StateInfo
 
-from .emit import emit
 from .errors import BlockError, ExportError
 from .integer_block import IntegerBlock
-from .neurons import translation
+from .neurons import overrides_forward, translation
+from .node_call import Node, NodeCall
+from .preparing import as_it_was
 from .tracing import TracedModule, trace
 
-__all__ = ["Node", "NodeCall", "carry_states", "network_step_mode", "node_calls", "replace_neurons", "states_entry"]
+__all__ = ["carry_states", "network_step_mode", "node_calls", "replace_neurons", "stateful_modules", "states_entry"]
 
 
 _DEFINITIONS = {**OPERATORS, **FUNCTIONS}
 
 
-class NodeCall:
-    """What a neuron's ``forward`` is while torch traces: one node of the domain ``snn``.
-
-    Args:
-        path: module path of the neuron.
-        kind: its class, for messages.
-        node: the operator, or the function, that it becomes.
-        single_step: whether inputs have no time axis.
-        spiking: whether spikes come out.
-
-    Attributes:
-        operator: the name of the operator or function.
-        given: the states to start from; None to start from reset ones and give none back.
-        final: the states after the last run.
-        input_shape: shape of the input of the last run; None before it.
-    """
-
-    def __init__(self, path: str, kind: str, node: "Node", single_step: bool, spiking: bool = True) -> None:
-        self.path = path
-        self.node = node
-        self.operator = node.name
-        self.single_step = single_step
-        self.spiking = spiking
-        self.given: Sequence[torch.Tensor] | None = None
-        self.final: Sequence[torch.Tensor] = ()
-        self.input_shape: tuple[int, ...] | None = None
-        self.who = f"The module {path!r} ({kind})"
-
-    def begin(self, given: Sequence[torch.Tensor] | None = None) -> None:
-        """Forget the last run, and start from ``given``."""
-        self.given = given
-        self.input_shape = None
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if self.input_shape is not None:
-            raise ExportError(
-                f"{self.who} is used twice in one run, so that its state passes from one place to another: "
-                "use two neuron modules."
-            )
-        self.input_shape = tuple(x.shape)
-        if x.dtype != torch.float32:
-            raise ExportError(f"{self.who} gets {x.dtype}, but neurons are exported in float32: use net.float().")
-        steps = x.unsqueeze(0) if self.single_step else x
-        like = self.node.result(steps)
-        inputs = [steps, *self.node.parameters()]
-        if self.given is None:
-            y = emit(self.operator, inputs, self.node.attributes, [like])[0]
-        else:
-            y, *self.final = emit(self.operator, [*inputs, *self.given], self.node.attributes, [like, *self.given])
-        return y.squeeze(0) if self.single_step else y
-
-    @property
-    def described(self) -> dict[str, Any]:
-        """The neuron's own numbers, for the metadata."""
-        return dict(self.node.described)
-
-    def function(self, stateful: bool, opset: int) -> onnx.FunctionProto:
-        """The function body for the node."""
-        return self.node.function(stateful, opset)
-
-
-@dataclass(frozen=True)
-class Node:
-    """An operator, or a function, as a neuron uses it.
-
-    Args:
-        name: of the operator or function.
-        attributes: the node's attributes.
-        parameters: gives what the node reads between its input and its states, None for an optional input that is left out;
-            asked at every call, because a trace puts others in place of a module's parameters.
-        states: names of the states, in the order of inputs and outputs.
-        initial: what each state starts with.
-        shapes: of each state, for one sample; None where it is the input's.
-        dtypes: element types of the states.
-        function: makes the function body, with or without states, for a version of the standard operators.
-        result: something of the shape and type of the result, from the input.
-        described: the neuron's numbers, for the metadata.
-    """
-
-    name: str
-    attributes: Mapping[str, int | float]
-    parameters: Callable[[], Sequence[torch.Tensor | None]]
-    states: Sequence[str]
-    initial: Sequence[float]
-    shapes: Sequence[tuple[int, ...]] | None
-    dtypes: Sequence[torch.dtype]
-    function: Callable[[bool, int], onnx.FunctionProto]
-    result: Callable[[torch.Tensor], torch.Tensor]
-    described: Mapping[str, Any]
-
-
-def network_step_mode(net: nn.Module, stateful: bool) -> str:
+def network_step_mode(net: nn.Module) -> str:
     """``"s"`` or ``"m"``, whichever all neurons of ``net`` are in; ``"m"`` for a network without any.
 
     Raises:
-        ExportError: they are in different modes, or in single-step mode without ``stateful``; the message names one.
+        ExportError: they are in different modes; the message names one of each.
     """
     found: dict[str, str] = {}
-    for path, module in _stateful(net):
-        if isinstance(module, IntegerBlock):
-            found.setdefault(module.step_mode, f"{path!r} (BlockContainer)")
-        else:
-            found.setdefault(str(module.step_mode), f"{path!r} ({type(module).__name__})")
+    for path, module in stateful_modules(net):
+        kind = "BlockContainer" if isinstance(module, IntegerBlock) else type(module).__name__
+        found.setdefault(getattr(module, "step_mode", "m"), f"{path!r} ({kind})")
     if len(found) > 1:
         raise ExportError(
             f"The module {found['s']} works in step mode 's' and {found['m']} in step mode 'm': set the whole network to one "
             "of them (functional.set_step_mode)."
         )
-    if "s" in found and not stateful:
-        raise ExportError(
-            f"The module {found['s']} works in step mode 's', which has no time axis to export: set the network to step mode "
-            "'m' first (functional.set_step_mode(net, 'm')), or export one step with its states (stateful=True)."
-        )
     return next(iter(found), "m")
 
 
-def replace_neurons(net: nn.Module, step_mode: str, sample: Callable[[int], torch.Tensor], opset: int) -> None:
+def replace_neurons(net: nn.Module, run: Callable[[], None], opset: int) -> None:
     """Give each neuron of ``net`` a forward pass that is one node of the domain ``snn``; changed in place.
+
+    A module of a user's own whose steps cannot be told from the rest of what it does stays as it is, for torch to trace.
 
     Args:
         net: the network.
-        step_mode: that of all its neurons.
-        sample: gives an input for a number of samples.
+        run: runs ``net`` once, on an input like that of the trace.
         opset: version of the standard operators.
 
     Raises:
-        ExportError: a stateful module has no such node.
+        ExportError: a module draws random numbers.
     """
-    single = step_mode == "s"
     _give_all_a_bias(net)
     unknown: list[tuple[str, nn.Module]] = []
-    for path, module in _stateful(net):
+    stored: list[tuple[str, nn.Module, Node]] = []
+    for path, module in stateful_modules(net):
         if isinstance(module, layer.DropConnectLinear):
             raise ExportError(
                 f"The module {path!r} (DropConnectLinear) draws random numbers in evaluation too: put a Linear with its weight "
@@ -167,13 +72,30 @@ def replace_neurons(net: nn.Module, step_mode: str, sample: Callable[[int], torc
         node = _node(module, path)
         if node is None:
             unknown.append((path, module))
+        elif getattr(module, "store_v_seq", False) and module.step_mode == "m":
+            stored.append((path, module, node))
         else:
-            _replace(module, path, node, single)
-    if unknown:
-        features = _input_features(net, unknown, sample, axes=1 if single else 2)
-        names = _Names()
-        for path, module in unknown:
-            _replace(module, path, _traced_node(module, trace(module, path, features[path], opset), names), single)
+            _replace(module, path, node)
+    if not unknown and not stored:
+        return
+    features = _input_features(net, [*unknown, *((path, module) for path, module, _ in stored)], run)
+    names = _Names()
+
+    def traced(module: nn.Module, path: str, potentials: bool = False) -> Node:
+        return _traced_node(module, trace(module, path, features[path], opset, potentials), names)
+
+    for path, module, node in stored:
+        _replace(module, path, node, traced(module, path, potentials=True) if path in features else None)
+    for path, module in unknown:
+        if path not in features:
+            continue  # It is not called, or only by a module of the user's own.
+        try:
+            node = traced(module, path)
+            stores = getattr(module, "store_v_seq", False) and module.step_mode == "m"
+            _replace(module, path, node, traced(module, path, potentials=True) if stores else None)
+        except ExportError:
+            if not overrides_forward(module):
+                raise
 
 
 def _give_all_a_bias(net: nn.Module) -> None:
@@ -184,13 +106,28 @@ def _give_all_a_bias(net: nn.Module) -> None:
             block.bias = torch.zeros(1) if block.bias is None else block.bias
 
 
-def _replace(module: nn.Module, path: str, node: "Node", single_step: bool) -> None:
+def _replace(module: nn.Module, path: str, node: Node, potentials: Node | None = None) -> None:
     if isinstance(module, IntegerBlock):
-        module.neuron = NodeCall(path, "BlockContainer", node, single_step)
+        module.neuron = NodeCall(path, module, "BlockContainer", node)
     else:
         # The instance keeps its class and attributes, so that whatever the network asks of them still holds.
-        spiking = any(hasattr(part, "surrogate_function") for part in module.modules())
-        module.forward = NodeCall(path, type(module).__name__, node, single_step, spiking)
+        finish = _decoded if isinstance(module, NonSpikingBaseNode) else None
+        module.forward = NodeCall(path, module, type(module).__name__, node, potentials, finish)
+
+
+def _decoded(module: Any, v_seq: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+    """What a neuron that never spikes makes of its potential at every step ``[T, N, *]``."""
+    if module.decode == "max-mem":
+        return v_seq.max(0).values
+    if module.decode == "max-abs-mem":
+        highest, lowest = v_seq.max(0).values, v_seq.min(0).values
+        above = highest.abs() > lowest.abs()
+        return highest * above + lowest * above.logical_not()
+    if module.decode == "mean-mem":
+        return v_seq.mean(0)
+    if module.decode == "last_mem":
+        return v_seq[-1]
+    return list(v_seq.unbind(0))
 
 
 def node_calls(net: nn.Module) -> list[NodeCall]:
@@ -212,15 +149,27 @@ def carry_states(net: nn.Module, sample: Callable[[int], torch.Tensor]) -> list[
     Raises:
         ExportError: a neuron sees something else than one sample along its batch axis.
     """
+    left = [(path, module) for path, module in stateful_modules(net) if not isinstance(module, IntegerBlock)]
+    for path, module in left:
+        raise ExportError(
+            f"The module {path!r} ({type(module).__name__}) does something else when it is called than step by step, so that its "
+            "states cannot be carried from chunk to chunk: write single_step_functional_forward, or export without stateful."
+        )
     calls = node_calls(net)
+    for call in calls:
+        if call.starts_anew:
+            raise ExportError(
+                f"{call.who} sees all time steps at once and has no state that could be carried from chunk to chunk: export "
+                "without stateful."
+            )
     states = [
-        StateInfo(f"{call.path}.{name}", f"{call.path}.{name}.next", shape, str(dtype).removeprefix("torch."), float(initial))
+        StateInfo(f"{call.path}.{name}", f"{call.path}.{name}.next", shape, str(dtype).removeprefix("torch."), initial)
         for call, own in zip(calls, _features(net, calls, sample), strict=True)
         for name, shape, dtype, initial in zip(
             call.node.states,
             call.node.shapes or [own] * len(call.node.states),
             call.node.dtypes,
-            call.node.initial,
+            call.initial,
             strict=True,
         )
     ]
@@ -228,12 +177,12 @@ def carry_states(net: nn.Module, sample: Callable[[int], torch.Tensor]) -> list[
         return []
     forward = net.forward
 
-    def with_states(x: torch.Tensor, states: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def with_states(x: torch.Tensor, states: list[torch.Tensor]) -> tuple[Any, ...]:
         given = iter(states)
         for call in calls:
-            call.begin(list(islice(given, len(call.node.states))))
+            call.states = list(islice(given, len(call.node.states)))
         y = forward(x)
-        return (y, *(state for call in calls for state in call.final))
+        return (y, *(state for call in calls for state in call.states))
 
     net.forward = with_states
     return states
@@ -250,11 +199,14 @@ def _features(net: nn.Module, calls: Sequence[NodeCall], sample: Callable[[int],
     for samples in (2, 3):
         for call in calls:
             call.begin()
-        _run(net, sample(samples))
+        with as_it_was(net), torch.no_grad():
+            net(sample(samples))
         for call in calls:
             if call.input_shape is None:
                 raise ExportError(f"{call.who} is not used in a run, so that it has no state: remove it.")
         seen.append([call.input_shape for call in calls if call.input_shape is not None])
+        for call in calls:
+            call.begin()
     return [_one_sample(call, two, three) for call, two, three in zip(calls, *seen, strict=True)]
 
 
@@ -268,7 +220,7 @@ def _one_sample(call: NodeCall, two: tuple[int, ...], three: tuple[int, ...]) ->
     return two[axis + 1 :]
 
 
-def _stateful(net: nn.Module) -> list[tuple[str, nn.Module]]:
+def stateful_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
     """Modules that remember something in evaluation, and those blocks that have neurons; not what runs inside of another."""
     found: list[tuple[str, nn.Module]] = []
     inside: set[int] = set()
@@ -286,12 +238,9 @@ def _stateful(net: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def _has_states(module: nn.Module) -> bool:
     """Whether it remembers anything in evaluation: a dropout's mask is for training, a layer that sees all steps has no state."""
-    return (
-        isinstance(module, MemoryModule)
-        and bool(module._memories)
-        and not isinstance(module, layer.Dropout)
-        and "forward" not in module.__dict__
-    )
+    if "forward" in module.__dict__ or isinstance(module, layer.Dropout):
+        return False
+    return isinstance(module, NonSpikingBaseNode) or (isinstance(module, MemoryModule) and bool(module._memories))
 
 
 def _node(module: nn.Module, path: str) -> Node | None:
@@ -380,35 +329,21 @@ def _tensor(module: nn.Module, path: str) -> torch.Tensor:
 
 
 def _input_features(
-    net: nn.Module, modules: Sequence[tuple[str, nn.Module]], sample: Callable[[int], torch.Tensor], axes: int
+    net: nn.Module, modules: Sequence[tuple[str, nn.Module]], run: Callable[[], None]
 ) -> dict[str, tuple[int, ...]]:
-    """The shape of one sample at one time step in front of each of ``modules``, from a run of the network itself."""
+    """The shape of one sample at one time step in front of each of ``modules`` that is used, from a run of the network itself."""
     seen: dict[str, tuple[int, ...]] = {}
 
     def keep(path: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, inputs: seen.update({path: tuple(inputs[0].shape[axes:])})
+        def hook(module: nn.Module, inputs: Any) -> None:
+            seen.setdefault(path, tuple(inputs[0].shape[2 if getattr(module, "step_mode", "m") == "m" else 1 :]))
+
+        return hook
 
     hooks = [module.register_forward_pre_hook(keep(path)) for path, module in modules]
     try:
-        _run(net, sample(2))
+        run()
     finally:
         for hook in hooks:
             hook.remove()
-        functional.reset_net(net)
-        for call in node_calls(net):
-            call.begin()
-    for path, module in modules:
-        if path not in seen:
-            raise ExportError(f"The module {path!r} ({type(module).__name__}) is not used in a run: remove it.")
     return seen
-
-
-def _run(net: nn.Module, x: torch.Tensor) -> None:
-    try:
-        with torch.no_grad():
-            net(x)
-    except ExportError:
-        raise
-    except Exception as error:  # whatever the network's own code raises
-        reason = " ".join(str(error).split())
-        raise ExportError(f"{type(net).__name__} does not run on an input of {list(x.shape)}: {reason}") from error

@@ -1,28 +1,34 @@
 """torch's exporter, quietly."""
 
+import contextlib
+import io
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import onnx_ir as ir
 import torch
+from spikingjelly._ops.if_ import reference as if_
+from spikingjelly._ops.lif import reference as lif
+from spikingjelly._ops.plif import reference as plif
 from spikingjelly._ops.stbif import reference as stbif
 from torch import nn
+from torch.export import ExportedProgram
 
-from .errors import ExportError
+from .folding import fold_parameters
+from .rolling import roll
 
-__all__ = ["to_onnx_ir"]
+__all__ = ["quiet", "to_onnx_ir"]
 
 
 def to_onnx_ir(
     net: nn.Module,
     inputs: tuple[Any, ...],
     dynamic_shapes: tuple[Any, ...],
-    input_names: Sequence[str],
-    output_names: Sequence[str],
     opset: int,
-    who: str,
+    names: Sequence[str],
+    rolled_shapes: tuple[Any, ...] | None = None,
 ) -> ir.Model:
     """What torch's exporter makes of ``net``, unoptimised.
 
@@ -30,54 +36,66 @@ def to_onnx_ir(
         net: what to trace.
         inputs: example inputs; sizes 0 and 1 would be taken for constants.
         dynamic_shapes: which of their sizes are free, as ``torch.export.export`` takes it.
-        input_names: of the graph.
-        output_names: of the graph.
         opset: version of the standard operators.
-        who: how messages name ``net``.
+        names: of the graph's inputs and outputs, in this order.
+        rolled_shapes: which sizes are free once loops over time are rolled up; None to leave such loops unrolled.
 
     Raises:
-        ExportError: torch cannot trace it.
+        Exception: whatever torch or the network's own code raises; NotRegularError where a loop cannot be rolled up.
     """
-    try:
-        with warnings.catch_warnings(), _Quiet():
-            warnings.simplefilter("ignore")
-            program = torch.export.export(
-                net, inputs, dynamic_shapes=dynamic_shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
-            )
-            plain = _plain_torch()
-            if any(node.target in plain for node in program.graph.nodes):
-                program = program.run_decompositions(plain)
-            exported = torch.onnx.export(
-                program,
-                inputs,
-                input_names=list(input_names),
-                output_names=list(output_names),
-                dynamic_shapes=dynamic_shapes,
-                opset_version=opset,
-                dynamo=True,
-                optimize=False,
-                verbose=False,
-            )
-    except ExportError:
-        raise
-    except Exception as error:  # torch raises whatever the network's own code raised
-        reason = " ".join(str(error).split())
-        raise ExportError(f"{who} cannot be traced by torch: {reason}") from error
+    with quiet():
+        program = _exported(net, inputs, dynamic_shapes)
+        if rolled_shapes is not None:
+            program = _exported(roll(program), inputs, rolled_shapes)
+            dynamic_shapes = rolled_shapes
+        plain = _plain_torch()
+        if any(node.target in plain for node in program.graph.nodes):
+            program = program.run_decompositions(plain)
+        fold_parameters(program)
+        exported = torch.onnx.export(
+            program,
+            inputs,
+            dynamic_shapes=dynamic_shapes,
+            opset_version=opset,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+        )
     assert exported is not None
+    graph = exported.model.graph
+    for value, name in zip([*graph.inputs, *graph.outputs], names, strict=False):
+        value.name = name
     return exported.model
+
+
+def _exported(net: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: tuple[Any, ...]) -> ExportedProgram:
+    return torch.export.export(
+        net, inputs, dynamic_shapes=dynamic_shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+    )
 
 
 def _plain_torch() -> dict[Any, Callable[..., Any]]:
     """SpikingJelly's own torch operators that have no decomposition, with the reference that it gives for each itself."""
-    return {torch.ops.sj_stbif.forward.default: stbif._forward_impl}
+    return {
+        torch.ops.sj_stbif.forward.default: stbif._forward_impl,
+        torch.ops.sj_if.forward.default: if_._forward_impl,
+        torch.ops.sj_lif.forward.default: lif._forward_impl,
+        torch.ops.sj_plif.forward.default: plif._forward_impl,
+    }
 
 
-class _Quiet:
-    """Keep torch from logging its progress, and stack traces of what becomes an error, to people who asked for a file."""
-
-    def __enter__(self) -> None:
-        self._level = logging.root.manager.disable
-        logging.disable(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(self._level)
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep torch from writing its progress, graphs and stack traces to people who asked for a file."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -16,13 +16,16 @@ import onnx_ir.passes.common as common
 import torch
 from onnx import helper
 from spikingjelly.activation_based import base, functional, neuron
+from spikingjelly.activation_based.neuron.base_node import NonSpikingBaseNode
 from torch import nn
 
 from custom_ops import DOMAIN
 from custom_ops.operators import OPSET
 
-from .errors import ExportError
+from .errors import ExportError, one_line
+from .neurons import overrides_forward
 from .passes.cast_like import CastLikePass
+from .refusals import cannot_be_traced
 from .torch_export import to_onnx_ir
 
 __all__ = ["TracedModule", "is_composite", "trace"]
@@ -44,6 +47,7 @@ class TracedModule:
         parameters: names of the parameters and buffers that the function takes, below the module's path.
         output_shape: of the result, for one sample at one time step.
         step: the graph of one step: inputs ``x``, the parameters and the states; outputs the result and the next states.
+        potentials: whether the first state of every step is given in place of the result.
     """
 
     kind: str
@@ -54,6 +58,7 @@ class TracedModule:
     parameters: tuple[str, ...]
     output_shape: tuple[int, ...]
     step: onnx.GraphProto
+    potentials: bool = False
 
     def function(self, name: str, stateful: bool, opset: int) -> onnx.FunctionProto:
         """The model-local function: inputs ``x`` ``[T, N, *]``, the parameters and, with ``stateful``, the states."""
@@ -67,14 +72,16 @@ def is_composite(module: nn.Module) -> bool:
     )
 
 
-def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OPSET) -> TracedModule:
+def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OPSET, potentials: bool = False) -> TracedModule:
     """Trace one step of ``module``.
 
     Args:
-        module: has ``single_step_functional_forward``, or is made of modules that have; in evaluation mode. Left as it is.
+        module: has ``single_step_functional_forward``, or is made of modules that have, or says in a ``forward`` of its own what
+            it does with one step, or has the ``neuronal_charge`` of a NonSpikingBaseNode; in evaluation mode. Left as it is.
         path: its module path, for messages.
         features: shape of its input for one sample at one time step.
         opset: version of the standard operators.
+        potentials: whether the function is to give the membrane potential of every step, which is the first state.
 
     Raises:
         ExportError: it has no single step, a state that is not one tensor per sample, or operators that cannot be exported.
@@ -83,7 +90,8 @@ def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OP
     single = copy.deepcopy(module, {id(value): value for value in [*module.parameters(), *module.buffers()]})
     functional.reset_net(single)
     try:
-        functional.set_step_mode(single, "s")
+        if not isinstance(module, NonSpikingBaseNode):
+            functional.set_step_mode(single, "s")
     except ValueError as error:
         raise ExportError(
             f"{who} works on whole sequences only, not step by step, and so has no place in a loop over time."
@@ -95,7 +103,7 @@ def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OP
             first = step.initial(x)
             y, *after = step(x, *first)
     except Exception as error:  # whatever the module's own code raises
-        raise ExportError(f"{who} does not run step by step: {_one_line(error)}") from error
+        raise ExportError(f"{who} does not run step by step: {one_line(error)}.") from error
     unused = [value is None and later is None for value, later in zip(first, after, strict=True)]
     names = tuple(name for name, idle in zip(step.state_names(), unused, strict=True) if not idle)
     step.unused = unused
@@ -105,19 +113,21 @@ def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OP
         again = step(x, *states)
     if not all(torch.equal(one, other) for one, other in zip((y, *after), again, strict=True)):
         raise ExportError(f"{who} starts from something else than one number for all neurons, or draws random numbers.")
-    if getattr(module, "step_mode", "s") == "m":
+    if not isinstance(module, NonSpikingBaseNode) and getattr(module, "step_mode", "s") == "m":
         _require_same_in_both_modes(who, module, step, x, states)
     batch = torch.export.Dim("N", min=1)
     inputs = (x, *states)
-    model = to_onnx_ir(
-        step,
-        inputs,
-        ({0: batch}, tuple({0: batch} for _ in states)),
-        ["x", *(f"state_{i}" for i in range(len(states)))],
-        ["y", *(f"next_{i}" for i in range(len(states)))],
-        opset,
-        who,
-    )
+    counted = range(len(states))
+    try:
+        model = to_onnx_ir(
+            step,
+            inputs,
+            ({0: batch}, tuple({0: batch} for _ in states)),
+            opset,
+            names=["x", *(f"state_{i}" for i in counted), "y", *(f"next_{i}" for i in counted)],
+        )
+    except Exception as error:  # torch raises whatever the module's own code raised
+        raise cannot_be_traced(module, "", error, who) from None
     used = _tidy(model)
     return TracedModule(
         type(module).__name__,
@@ -126,8 +136,9 @@ def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OP
         tuple(tuple(state.shape[1:]) for state in states),
         tuple(state.dtype for state in states),
         tuple(name.removeprefix(_STEP) for name in used),
-        tuple(y.shape[1:]),
+        tuple(states[0].shape[1:] if potentials else y.shape[1:]),
         ir.to_proto(model).graph,
+        potentials,
     )
 
 
@@ -160,11 +171,17 @@ class _Step(nn.Module):
         super().__init__()
         self.module = module
         self.unused: list[bool] = []
-        self._function: Callable[..., Any] = base.to_functional_forward(module)
+        self._function: Callable[..., Any] = (
+            self._charged
+            if isinstance(module, NonSpikingBaseNode)
+            else base.to_functional_forward(module, module.forward if overrides_forward(module) else None)
+        )
         self._settings = {"static_inputs": module.static_inputs} if isinstance(module, neuron.FlexSN) else {}
 
     def state_names(self) -> tuple[str, ...]:
         """The states in the order of ``base.extract_memories``."""
+        if isinstance(self.module, NonSpikingBaseNode):
+            return ("v",)
         return tuple(
             f"{path}.{name}" if path else name
             for path, part in self.module.named_modules()
@@ -174,12 +191,21 @@ class _Step(nn.Module):
 
     def initial(self, x: torch.Tensor) -> list[Any]:
         """The states as they are after a reset, for an input ``x``: mostly tensors, sometimes plain numbers or None."""
+        if isinstance(self.module, NonSpikingBaseNode):
+            return [0.0]
         states = [
             value for part in self.module.modules() if isinstance(part, base.MemoryModule) for value in part._memories.values()
         ]
-        if isinstance(self.module, base.MemoryModule) and not is_composite(self.module):
+        if isinstance(self.module, base.MemoryModule) and not (is_composite(self.module) or overrides_forward(self.module)):
             states = list(self.module.materialize_states((x,), tuple(states), "s"))
         return states
+
+    def _charged(self, inputs: tuple[torch.Tensor], states: tuple[Any], **_: Any) -> tuple[tuple[Any], tuple[Any]]:
+        """A neuron that never spikes gives its potential."""
+        self.module.v = states[0]
+        self.module.neuronal_charge(inputs[0])  # type: ignore[operator]
+        v = self.module.__dict__.pop("v")
+        return (v,), (v,)
 
     def forward(self, x: torch.Tensor, *given: Any) -> tuple[torch.Tensor, ...]:
         values = iter(given)
@@ -266,7 +292,7 @@ def _function(traced: TracedModule, name: str, stateful: bool, opset: int) -> on
         body_nodes.append(copied)
     # The results of a Scan's body must differ from each other and from what comes in.
     outputs: list[onnx.ValueInfoProto] = []
-    for value in [*step.output[1:], step.output[0]]:
+    for value in [*step.output[1:], step.output[int(traced.potentials)]]:
         result = onnx.ValueInfoProto()
         result.CopyFrom(value)
         result.name = f"out_{len(outputs)}"
@@ -287,7 +313,3 @@ def _function(traced: TracedModule, name: str, stateful: bool, opset: int) -> on
 
 def _parameter(index: int) -> str:
     return f"parameter_{index}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import torch
 from spikingjelly.activation_based import layer, neuron
-from spikingjelly.activation_based.neuron.base_node import NonSpikingBaseNode
 from spikingjelly.activation_based.neuron.inter_layer_connection import ILCBaseNode
 from spikingjelly.activation_based.neuron.noisy import NoisyBaseNode, NoisyNonSpikingBaseNode
 from torch import nn
@@ -98,6 +97,6 @@ _WHOLE: tuple[tuple[tuple[type[nn.Module], ...], Callable[[Any], _Forward]], ...
     (THROUGH_TIME, _each_step),
     ((layer.Delay,), _delayed),
     ((neuron.MaskedPSN,), _masked),
-    ((NonSpikingBaseNode, ILCBaseNode, NoisyBaseNode, NoisyNonSpikingBaseNode), _on_a_copy),
+    ((ILCBaseNode, NoisyBaseNode, NoisyNonSpikingBaseNode), _on_a_copy),
     ((neuron.SlidingPSN, neuron.GatedLIFNode, neuron.DSRIFNode, neuron.DSRLIFNode), _multi_step),
 )

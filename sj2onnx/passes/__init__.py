@@ -11,6 +11,7 @@ from .cast_like import CastLikePass
 from .integer_weights import IntegerWeightsPass
 from .module_names import ModuleNamesPass
 from .reshape_chains import ReshapeChainsPass
+from .states import StatesPass
 from .time_folding import TimeFoldingPass
 from .transposed_weights import TransposedWeightsPass
 from .zero_bias import ZeroBiasPass
@@ -18,15 +19,18 @@ from .zero_bias import ZeroBiasPass
 __all__ = ["clean"]
 
 
-def clean(model: ir.Model, integer_weights: Mapping[str, npt.NDArray[np.float32]], owned: set[str]) -> None:
+def clean(model: ir.Model, states: StatesPass, integer_weights: Mapping[str, npt.NDArray[np.float32]], owned: set[str]) -> None:
     """Tidy ``model`` in place.
 
     Args:
         model: the network as torch traced it.
+        states: what the operators of the network are like.
         integer_weights: Loihi's even 8-bit weights, by the module path of their block.
         owned: names of all initialisers that are the network's own parameters and buffers.
     """
     ir.passes.Sequential(
+        common.RemoveUnusedNodesPass(),
+        states,
         TimeFoldingPass(),
         ReshapeChainsPass(),
         ZeroBiasPass(),

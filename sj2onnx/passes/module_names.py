@@ -5,6 +5,8 @@ from collections import Counter
 
 import onnx_ir as ir
 
+from ..node_call import MODULE_KEY
+
 __all__ = ["ModuleNamesPass", "module_path"]
 
 
@@ -43,7 +45,10 @@ class ModuleNamesPass(ir.passes.InPlacePass):
 
 
 def module_path(node: ir.Node) -> str:
-    """The path of the module in which torch met this node; empty for the network itself and for nodes of our own."""
+    """The path of the module in which torch met this node; empty for the network itself and for nodes of our own that say
+    nothing else."""
+    if (own := node.metadata_props.get(MODULE_KEY)) is not None:
+        return own
     scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
     names = ast.literal_eval(scopes) if scopes else []
     # torch gives a scope of this name to what it made up itself, such as the size of an input.

@@ -1,5 +1,7 @@
 """Which values leave the network."""
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
 
 from custom_ops import DOMAIN
@@ -7,35 +9,46 @@ from custom_ops import DOMAIN
 __all__ = ["expose_spikes"]
 
 
-def expose_spikes(model: ir.Model, spiking: set[str], *, every_layer: bool) -> list[ir.Node]:
+def expose_spikes(model: ir.Model, spiking: Mapping[str, str], *, every_layer: bool) -> list[ir.Node]:
     """Find the spiking layers of ``model`` and, with ``every_layer``, make the spikes of each a graph output.
 
-    An output is named by the module path of its layer. Where the network's own ``output`` is the spikes of a layer, it
-    becomes a copy of that layer's output, since a value has one name only.
+    An output is named by the module path of its layer. Where an output of the network's own is the spikes of a layer, it
+    becomes a copy of that layer's output, since a value has one name only. A layer that runs several times gives all its time
+    steps in a row.
 
     Args:
         model: the network, its nodes named ``<module path>/<operator>``; changed in place.
-        spiking: module paths of the spiking layers.
+        spiking: the operators of the spiking layers by module path.
         every_layer: whether to add the outputs.
 
     Returns:
-        The spiking layers' nodes, in the order in which they run.
+        One node of each spiking layer, in the order in which they run.
     """
     graph = model.graph
-    layers = [node for node in graph if node.domain == DOMAIN and _path(node) in spiking]
-    if not every_layer:
-        return layers
-    last = graph.outputs[0]
-    for node in layers:
-        spikes = node.outputs[0]
-        path = _path(node)
-        if spikes is last:
-            output = ir.Value(name="output", shape=spikes.shape, type=spikes.type)
-            graph.append(ir.node("Identity", [spikes], outputs=[output], name="output/Identity"))
-            graph.outputs[0] = output
-        spikes.name = path
-        graph.outputs.append(spikes)
-    return layers
+    layers: dict[str, list[ir.Node]] = {}
+    for node in graph:
+        if node.domain == DOMAIN and spiking.get(_path(node)) == node.op_type:
+            layers.setdefault(_path(node), []).append(node)
+    if every_layer:
+        for path, nodes in layers.items():
+            spikes = nodes[0].outputs[0]
+            if len(nodes) > 1:
+                join = ir.node("Concat", [node.outputs[0] for node in nodes], {"axis": 0}, name=f"{path}/Concat")
+                join.outputs[0].type = spikes.type
+                if spikes.shape is not None:
+                    total = [node.outputs[0].shape[0] for node in nodes if node.outputs[0].shape is not None]
+                    whole = sum(total) if all(isinstance(steps, int) for steps in total) else None
+                    join.outputs[0].shape = ir.Shape([whole, *list(spikes.shape)[1:]])
+                graph.append(join)
+                spikes = join.outputs[0]
+            for index, last in enumerate(graph.outputs):
+                if spikes is last:
+                    output = ir.Value(name=last.name, shape=spikes.shape, type=spikes.type)
+                    graph.append(ir.node("Identity", [spikes], outputs=[output], name=f"{last.name}/Identity"))
+                    graph.outputs[index] = output
+            spikes.name = path
+            graph.outputs.append(spikes)
+    return [nodes[0] for nodes in layers.values()]
 
 
 def _path(node: ir.Node) -> str:

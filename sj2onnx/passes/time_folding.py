@@ -13,7 +13,7 @@ class TimeFoldingPass(ir.passes.InPlacePass):
     of the result, which torch knows in symbols, tells which of these it is:
 
     * all dimensions known: a constant;
-    * the first one unknown, the others known (time folded into batch, ``[T·N, C, H, W]``): ``[-1, C, H, W]``;
+    * one unknown, the others known (time folded into batch, ``[T·N, C, H, W]``, or a fixed number of steps): ``[-1, C, H, W]``;
     * the first two are time and batch, and were so before (``[T, N, F]`` from ``[T, N, C, H, W]``): ``[0, 0, F]``;
     * the first two are time and batch (unfolded, ``[T, N, C, H, W]``): ``Concat(Shape(input)[0:2], [C, H, W])``, with one
       ``Shape`` for the whole graph.
@@ -35,8 +35,8 @@ class TimeFoldingPass(ir.passes.InPlacePass):
             known = [dim for dim in dims if isinstance(dim, int)]
             if len(known) == len(dims):
                 target = _constant(graph, node, known)
-            elif len(known) == len(dims) - 1 and not isinstance(dims[0], int):
-                target = _constant(graph, node, [-1, *known])
+            elif len(known) == len(dims) - 1:
+                target = _constant(graph, node, [dim if isinstance(dim, int) else -1 for dim in dims])
             elif len(known) == len(dims) - 2 and _leads_with_time_and_batch(graph, dims):
                 if data.shape is not None and _leads_with_time_and_batch(graph, list(data.shape)):
                     target = _constant(graph, node, [0, 0, *known])

@@ -169,7 +169,8 @@ def examined(name: str) -> Found:
     if stream is None:
         functional.reset_net(net)
         with torch.no_grad():
-            expected = net(x.clone()).numpy()
+            y = net(x.clone())
+        expected = (torch.stack(y) if isinstance(y, list) else y).numpy()
         actual = _run(model, x)
         states: tuple[str, ...] = ()
     else:
@@ -197,8 +198,8 @@ def _stateful(net: nn.Module, x: torch.Tensor) -> onnx.ModelProto | None:
 
 
 def _run(model: Any, x: torch.Tensor) -> np.ndarray[Any, Any]:
-    (y,) = custom_ops.session(model, native=False).run(None, {"input": x.numpy()})
-    return np.asarray(y)
+    ys = custom_ops.session(model, native=False).run(None, {"input": x.numpy()})
+    return np.stack(ys) if len(ys) > 1 else np.asarray(ys[0])
 
 
 def _stepped(module: nn.Module, x: torch.Tensor, states: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

@@ -187,7 +187,7 @@ def test_an_old_file_survives_a_failed_export(tmp_path: Path) -> None:
         (lambda: sj2onnx.export(dense_net(), torch.zeros(2, 1, 9), opset=22), "Opset 22"),
         (lambda: sj2onnx.export(dense_net(), torch.zeros(2, 1, 9), outputs="some"), "outputs='some'"),
         (lambda: sj2onnx.export(dense_net(), torch.zeros(9)), r"\[T, N, \*\]"),
-        (lambda: sj2onnx.export(dense_net(), torch.zeros(2, 1, 8)), "Sequential cannot be traced"),
+        (lambda: sj2onnx.export(dense_net(), torch.zeros(2, 1, 8)), "does not run in SpikingJelly"),
     ],
 )
 def test_what_cannot_be_exported_says_why(call: Callable[[], object], said: str) -> None:

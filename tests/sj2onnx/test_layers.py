@@ -132,24 +132,12 @@ def test_a_layer_gives_what_it_gives_in_torch(name: str) -> None:
     onnx.checker.check_model(model, full_check=True)
 
 
-class Inner(nn.Module):
-    """A module of a user's own, with a neuron inside."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spike = neuron.IFNode()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.spike(x)
-
-
 @pytest.mark.parametrize(
     ("factory", "options", "said"),
     [
         (lambda: layer.DropConnectLinear(5, 4), {}, "'1' \\(DropConnectLinear\\) draws random numbers"),
         (lambda: layer.TemporalEffectiveBatchNorm1d(7, 5), {}, "made for 7 time steps, but the example has 6"),
         (lambda: layer.BatchNormThroughTime1d(STEPS, 5), {"stateful": True}, "export without stateful"),
-        (lambda: layer.MultiStepContainer(Inner()), {}, "'1.0' \\(Inner\\) has neurons inside"),
     ],
 )
 def test_what_cannot_be_exported_says_why(factory: Factory, options: dict[str, bool], said: str) -> None:

@@ -86,19 +86,9 @@ def test_the_graph_reads_like_the_network() -> None:
     assert exported.ByteSize() < 1.02 * size
 
 
-class Twice(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.spike = neuron.IFNode(step_mode="m")
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.spike(self.spike(x))
-
-
 @pytest.mark.parametrize(
     ("net", "said"),
     [
-        (Twice(), "'spike' \\(IFNode\\) is used twice"),
         (nn.Sequential(nn.Identity(), neuron.IFNode(step_mode="s")), "'1' \\(IFNode\\) works in step mode 's'"),
     ],
 )

@@ -18,7 +18,6 @@ from .neurons import ABSTRACT, NEURONS, PAGE, examined, page, public_classes
 
 REFUSED = {
     "LIAFNode": "gives other results in step mode 'm'",
-    "NoisyNonSpikingIFNode": "stack or choose among them",
 }
 RUN_ONNX = Path(__file__).parents[1] / "peers" / "run_onnx.py"
 

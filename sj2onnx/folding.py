@@ -1,0 +1,105 @@
+"""Compute while exporting what depends on parameters alone: weights that are quantised, normalised or standardised in forward."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
+
+__all__ = ["fold_parameters"]
+
+aten: Any = torch.ops.aten
+_ARRANGES = {
+    aten.t.default,
+    aten.transpose.int,
+    aten.permute.default,
+    aten.view.default,
+    aten.reshape.default,
+    aten.unsqueeze.default,
+    aten.squeeze.dim,
+    aten.expand.default,
+    aten.detach.default,
+    aten.clone.default,
+    aten.alias.default,
+    aten.to.dtype,
+    aten.select.int,
+    aten.slice.Tensor,
+    aten.unbind.int,
+    aten.split.Tensor,
+    aten.chunk.default,
+}
+"""Operations that compute nothing: a graph may keep them."""
+_GROWTH = 4
+"""How many times larger than its parameters a result may be; a larger one is cheaper to compute than to store."""
+
+
+def fold_parameters(program: ExportedProgram) -> None:
+    """Replace what is computed from parameters and constants alone by its value, in place, as torch itself computes it.
+
+    The value takes the name of the parameter that it is made of, where nothing else reads that.
+    """
+    graph, specs = program.graph, program.graph_signature.input_specs
+    targets = {node.name: node for node in graph.nodes if node.op == "placeholder"}
+    values: dict[fx.Node, Any] = {}
+    stored: dict[fx.Node, str] = {}
+    for spec in specs:
+        if spec.target is not None and spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
+            node = targets[spec.arg.name]
+            tensor = program.state_dict.get(spec.target, program.constants.get(spec.target))
+            if isinstance(tensor, torch.Tensor):
+                values[node], stored[node] = tensor.detach(), spec.target
+    sources: dict[fx.Node, set[fx.Node]] = {node: {node} for node in stored}
+    computed: set[fx.Node] = set()
+    with torch.no_grad():
+        for node in graph.nodes:
+            if node.op != "call_function" or not node.all_input_nodes or not all(arg in values for arg in node.all_input_nodes):
+                continue
+            if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+                continue
+            sources[node] = set().union(*(sources[arg] for arg in node.all_input_nodes))
+            values[node] = node.target(*_values(node.args, values), **_values(node.kwargs, values))
+            if node.target not in _ARRANGES or any(arg in computed for arg in node.all_input_nodes):
+                computed.add(node)
+    for node in list(_results(values, computed)):
+        value = values[node]
+        largest = max(sources[node], key=lambda source: values[source].numel())
+        if value.numel() > max(_GROWTH * sum(values[source].numel() for source in sources[node]), 1024):
+            continue
+        place = _place(program, largest, stored, all(user in values for user in largest.users), value)
+        place.meta.update(val=node.meta["val"])
+        node.replace_all_uses_with(place)
+    graph.eliminate_dead_code()
+    program.graph_module.recompile()
+
+
+def _results(values: dict[fx.Node, Any], computed: set[fx.Node]) -> Iterator[fx.Node]:
+    """What is computed and read by something that depends on the input."""
+    for node in computed:
+        if isinstance(values[node], torch.Tensor) and any(user not in values for user in node.users):
+            yield node
+
+
+def _place(program: ExportedProgram, source: fx.Node, stored: dict[fx.Node, str], alone: bool, value: torch.Tensor) -> fx.Node:
+    """A placeholder for ``value``: that of its largest source where nothing reads it any more, else a new one behind it."""
+    name = stored[source]
+    value = nn.Parameter(value.contiguous(), requires_grad=False) if value.is_floating_point() else value.contiguous()
+    specs = program.graph_signature.input_specs
+    index = next(i for i, spec in enumerate(specs) if spec.arg.name == source.name)
+    if alone and specs[index].kind == InputKind.PARAMETER and not source.meta.get("folded"):
+        program.state_dict[name] = value
+        source.meta["folded"] = True
+        return source
+    taken = {spec.target for spec in specs}
+    name = next(f"{name}_{number}" for number in range(1, len(taken) + 2) if f"{name}_{number}" not in taken)
+    with program.graph.inserting_after(source):
+        place: fx.Node = program.graph.placeholder(name.replace(".", "_"))
+    specs.insert(index + 1, InputSpec(InputKind.BUFFER, TensorArgument(place.name), name, persistent=True))
+    program.state_dict[name] = value
+    stored[place] = name
+    return place
+
+
+def _values(args: Any, values: dict[fx.Node, Any]) -> Any:
+    return fx.node.map_arg(args, lambda node: values[node])
