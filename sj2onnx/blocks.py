@@ -92,9 +92,9 @@ class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]
     Args:
         synapse: ``nn.Conv2d``, ``nn.Linear`` (or SpikingJelly's ``layer.Conv2d``, ``layer.Linear``) without bias,
             :class:`SumPool2d`, or ``nn.Flatten`` without a neuron. String padding is replaced by its numbers.
-        neu: IFNode, or LIFNode with ``decay_input=False``, both with ``v_reset=0`` and the attribute ``lava_s_cale`` as scale (64
-            unless it is changed); CubaLIFNode, behind Conv2d and SumPool2d also with SpikingJelly's quantised BatchNorm2d as
-            its ``norm``; None for Flatten. What is not yet a :class:`sj2onnx.CubaLIFNode` becomes one.
+        neu: IFNode, or LIFNode or ParametricLIFNode with ``decay_input=False``, all with ``v_reset=0`` and the attribute
+            ``lava_s_cale`` as scale (64 unless it is changed); CubaLIFNode, behind Conv2d and SumPool2d also with SpikingJelly's
+            quantised BatchNorm2d as its ``norm``; None for Flatten. What is not yet a :class:`sj2onnx.CubaLIFNode` becomes one.
         step_mode: ``"m"`` for inputs ``[T, N, *]``, ``"s"`` for one step ``[N, *]`` with states kept from call to call
             (``functional.reset_net`` resets them).
 
@@ -292,6 +292,15 @@ def _from_lif(neu: neuron.LIFNode) -> CubaLIFNode:
     return _converted(neu, 1.0, 1.0 / neu.tau, neu.lava_s_cale)
 
 
+def _from_parametric_lif(neu: neuron.ParametricLIFNode) -> CubaLIFNode:
+    """Its decay stays learned; the current is kept for no step, as in the neuron itself."""
+    if neu.decay_input:
+        raise BlockError("The ParametricLIFNode decays its input, which Loihi's neuron does not: use decay_input=False.")
+    node = _converted(neu, 1.0, float(neu.w.detach().sigmoid()), neu.lava_s_cale, requires_grad=True)
+    node.current_decay.requires_grad_(False)
+    return node
+
+
 def _from_published_cuba(neu: lava_exchange.CubaLIFNode) -> CubaLIFNode:
     node = _converted(neu, 1.0, 0.0, neu.scale, neu.norm)
     # The very tensors, learned or loaded since, which an optimiser may hold already.
@@ -309,12 +318,14 @@ def _converted(
     voltage_decay: float,
     scale: int,
     norm: lava_exchange.BatchNorm2d | None = None,
+    requires_grad: bool = False,
 ) -> CubaLIFNode:
     return CubaLIFNode(
         current_decay,
         voltage_decay,
         neu.v_threshold,
         scale=scale,
+        requires_grad=requires_grad,
         surrogate_function=neu.surrogate_function,
         norm=norm,
         detach_reset=neu.detach_reset,
@@ -325,5 +336,6 @@ def _converted(
 _CONVERSIONS: dict[type, Callable[..., CubaLIFNode]] = {
     neuron.IFNode: _from_if,
     neuron.LIFNode: _from_lif,
+    neuron.ParametricLIFNode: _from_parametric_lif,
     lava_exchange.CubaLIFNode: _from_published_cuba,
 }

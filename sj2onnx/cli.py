@@ -31,7 +31,10 @@ app = application("sj2onnx", "Export networks trained in SpikingJelly to ONNX.")
 
 
 def main() -> None:
-    """Run the command line: exit code 0; 1 where file and network differ; 2 where something is wrong; 130 and 143 when interrupted or terminated."""
+    """Run the command line.
+
+    Exit code 0; 1 where file and network differ; 2 where something is wrong; 130 and 143 when interrupted or terminated.
+    """
     with ended_well():
         app()
 
@@ -65,7 +68,6 @@ def export_command(
     ] = None,
 ) -> None:
     """Export a network as one ONNX file that any onnxruntime runs."""
-    import torch
     from spikingjelly.activation_based import functional
 
     from custom_ops.operators import OPSET
@@ -244,4 +246,3 @@ def _table(layers: "list[LayerCheck]") -> Table:
             layer.name, f"{layer.values:,}", f"{layer.mismatches:,}", f"{rate:.2e}" if rate else "0", f"{layer.rate:.3f}"
         )
     return table
-

@@ -12,7 +12,7 @@ from torch import nn
 
 from .integer_block import IntegerBlock
 
-__all__ = ["unroll_containers"]
+__all__ = ["has_containers", "unroll_containers"]
 
 
 def unroll_containers(net: nn.Module) -> None:
@@ -34,6 +34,12 @@ def unroll_containers(net: nn.Module) -> None:
             continue
         for child in module.children():
             _make_multi_step(child)
+
+
+def has_containers(net: nn.Module) -> bool:
+    """Whether ``net`` has any of them."""
+    kinds = layer.MultiStepContainer | layer.StepModeContainer | layer.TLastMultiStepContainer
+    return any(isinstance(module, kinds) for module in net.modules())
 
 
 def _has_multi_step_form(module: nn.Module) -> bool:

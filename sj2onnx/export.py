@@ -20,7 +20,7 @@ from custom_ops.stream import STATES_KEY, StateInfo
 
 from .axes import Axes, find_axes, other_input, other_size
 from .check import Exported, LayerCheck, compared
-from .containers import unroll_containers
+from .containers import has_containers, unroll_containers
 from .errors import ExportError, UnequalError
 from .fixed_steps import fixed_steps
 from .integer_block import IntegerBlock, use_integers
@@ -151,8 +151,10 @@ class _Task:
             axes = replace(axes, free_time=False)
         fixed = replace(axes, free_time=False)
         free = [axes] if axes.free_time and axes.time is not None else []
-        if first.has_loops:
+        if first.has_loops and not has_containers(self.net):
             ways = [*((way, True) for way in [*free, fixed]), (fixed, False)]
+        elif first.has_loops:  # which mostly are the containers' own, and gone by then
+            ways = [(way, roll) for way in [*free, fixed] for roll in (False, True)]
         else:
             ways = [(way, False) for way in [*free, fixed]]
         for way in ways:
