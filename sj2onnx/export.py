@@ -173,6 +173,9 @@ class _Task:
     def _require_time(self, run: Run) -> None:
         """Refuse a network in single-step mode that does one step: it is a network without time."""
         paths = Counter(call.path for call in run.calls)
+        once = any(call.single_step and paths[call.path] == 1 for call in run.calls)
+        if once and not all(call.single_step for call in run.calls):
+            network_step_mode(self.net)  # refuses a network whose neurons are in different modes
         if run.calls and all(call.single_step for call in run.calls) and max(paths.values()) == 1:
             path = run.calls[0].path
             raise ExportError(
