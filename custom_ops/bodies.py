@@ -13,6 +13,7 @@ import onnx
 from onnx import AttributeProto, numpy_helper
 
 from .operators import DOMAIN, OPERATORS, Form
+from .operators.definition import with_defaults
 
 __all__ = ["as_written", "foreign_functions", "says_the_same"]
 
@@ -60,9 +61,15 @@ def _known(name: str) -> frozenset[bytes]:
     signatures = set()
     for x_type, bias, states in itertools.product(types, (False, True), (False, True)):
         try:
-            signatures.add(_signature(OPERATORS[name].function(Form(x_type, bias, states))))
+            body = OPERATORS[name].function(Form(x_type, bias, states))
         except ValueError:  # it has no such form
             continue
+        defaults = [attribute.name for attribute in body.attribute_proto]
+        for count in range(len(defaults) + 1):  # any of which a file may have in their places
+            for given in itertools.combinations(defaults, count):
+                copy = onnx.FunctionProto()
+                copy.CopyFrom(body)
+                signatures.add(_signature(with_defaults(copy, given)))
     return frozenset(signatures)
 
 

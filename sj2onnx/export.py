@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from torch import nn
 from custom_ops import DOMAIN
 from custom_ops.model_file import write_model
 from custom_ops.operators import OPSET
+from custom_ops.operators.definition import with_defaults
 from custom_ops.stream import STATES_KEY, StateInfo
 
 from .axes import Axes, find_axes, other_input, other_size
@@ -417,27 +418,7 @@ def _attach_functions(proto: onnx.ModelProto, calls: Sequence[NodeCall], statefu
     functions = {node.name: node.function(node.name in stateful, opset) for node in nodes if node.name in used}
     for name in sorted(functions):
         given = {a.name for node in proto.graph.node if node.domain == DOMAIN and node.op_type == name for a in node.attribute}
-        proto.functions.append(_spelled_out(functions[name], given))
-
-
-def _spelled_out(function: onnx.FunctionProto, given: set[str]) -> onnx.FunctionProto:
-    """``function`` with the defaults of attributes that no node gives in their places, for tools that do not fill them in."""
-    defaults = {a.name: a for a in function.attribute_proto if a.name not in given}
-
-    def fill(nodes: Iterable[onnx.NodeProto]) -> None:
-        for node in nodes:
-            for attribute in node.attribute:
-                if attribute.ref_attr_name in defaults:
-                    name = attribute.name
-                    attribute.CopyFrom(defaults[attribute.ref_attr_name])
-                    attribute.name = name
-                fill(attribute.g.node)
-
-    fill(function.node)
-    kept = [a for a in function.attribute_proto if a.name in given]
-    del function.attribute_proto[:]
-    function.attribute_proto.extend(kept)
-    return function
+        proto.functions.append(with_defaults(functions[name], given))
 
 
 def _version(distribution: str) -> str:

@@ -1,12 +1,12 @@
 """What an operator of the domain ``snn`` is: one definition from which schema, function body and reference page are made."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import onnx
 import onnx.defs
 
-__all__ = ["DOMAIN", "OPSET", "VERSION", "Attribute", "Form", "Operator", "Value"]
+__all__ = ["DOMAIN", "OPSET", "VERSION", "Attribute", "Form", "Operator", "Value", "with_defaults"]
 
 DOMAIN = "snn"
 """The operator domain of this project."""
@@ -169,3 +169,28 @@ class Operator:
             "\n".join([*columns, *rows(self.outputs)]),
         ]
         return "\n\n".join(lines) + "\n"
+
+
+def with_defaults(function: onnx.FunctionProto, given: Collection[str]) -> onnx.FunctionProto:
+    """``function`` with the defaults of its attributes in their places, for tools that do not fill them in; changed in place.
+
+    Args:
+        function: a function body whose attributes have defaults.
+        given: the attributes that a node gives, which stay attributes.
+    """
+    defaults = {a.name: a for a in function.attribute_proto if a.name not in given}
+
+    def fill(nodes: Iterable[onnx.NodeProto]) -> None:
+        for node in nodes:
+            for attribute in node.attribute:
+                if attribute.ref_attr_name in defaults:
+                    name = attribute.name
+                    attribute.CopyFrom(defaults[attribute.ref_attr_name])
+                    attribute.name = name
+                fill(attribute.g.node)
+
+    fill(function.node)
+    kept = [a for a in function.attribute_proto if a.name in given]
+    del function.attribute_proto[:]
+    function.attribute_proto.extend(kept)
+    return function
