@@ -189,7 +189,10 @@ class _Fuser:
             return "the convolution has groups"
         found = self._synapse(node)
         if found is None:
-            return "the synapse reads spikes of an unknown shape, pads its sides differently, or has weights that are no constant"
+            return (
+                "the synapse reads spikes of an unknown shape, pads its sides differently or with most of a window, or has wide "
+                "gaps, too much input for a row, or weights that are no constant"
+            )
         if _bias(node, found.features) is None:
             return "their bias is not one whole number for each channel"
         return "the weights are not even whole numbers in -256 ... 254, or too many"

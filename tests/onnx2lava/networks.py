@@ -309,7 +309,9 @@ class _Growing:
     def network(self) -> Network[CubaNeuron]:
         last = self.populations[-1].name
         others = [each.name for each in self.populations[:-1] if len(self.inputs) > 1 and self.draw(st.booleans())]
-        return Network("test", self.inputs, tuple(self.populations), (last, *others[:1]), {"sj2lava.step_mode": "m"})
+        read = {edge.source for each in self.populations for edge in each.edges}
+        inputs = {name: given for name, given in self.inputs.items() if name in read}
+        return Network("test", inputs, tuple(self.populations), (last, *others[:1]), {"sj2lava.step_mode": "m"})
 
     @property
     def shapes(self) -> dict[str, Shape]:

@@ -25,11 +25,14 @@ def blocks(model: onnx.ModelProto) -> int:
 
 
 def fusible(network: Network) -> int:
-    return sum(
-        not each.feedback and (isinstance(edge.map, Dense) or edge.map.groups == 1)
-        for each in network.populations
-        for edge in each.edges[:1]
-    )
+    return sum(not each.feedback and _fits(each.edges[0].map) for each in network.populations)
+
+
+def _fits(map_) -> bool:
+    if isinstance(map_, Dense):
+        return True
+    reach = [(kernel - 1) * dilation + 1 for kernel, dilation in zip(map_.weight.shape[2:], map_.dilation, strict=True)]
+    return map_.groups == 1 and all(pad < length for pad, length in zip(map_.pads, reach, strict=False))
 
 
 INPUTS = {

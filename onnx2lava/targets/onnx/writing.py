@@ -296,15 +296,11 @@ class _GraphBuilder:
         return self._stored(weight, isinstance(population.neuron, CubaNeuron), population.name, "recurrent_weight")
 
     def _fire_in_real_numbers(self, name: str, neuron: FloatNeuron, inputs: list[str], spikes: str) -> str:
-        if len(inputs) > 1:
-            keep = self.constant(f"{name}.keep", np.float32(1 - neuron.v_decay))
-            threshold = self.constant(f"{name}.v_threshold", np.float32(neuron.v_threshold))
-            return self.node(RECURRENT_LIF, [*inputs, keep, threshold], spikes, f"{name}/{RECURRENT_LIF}", DOMAIN)
-        leak: dict[str, Any] = {"decay": neuron.v_decay, "decay_input": 0} if neuron.v_decay else {}
-        op_type = "LIF" if leak else "IF"
-        return self.node(
-            op_type, inputs, spikes, f"{name}/{op_type}", DOMAIN, v_threshold=neuron.v_threshold, v_reset=0.0, **leak
-        )
+        attributes: dict[str, Any] = {"v_threshold": neuron.v_threshold, "v_reset": 0.0}
+        op_type = RECURRENT_LIF if len(inputs) > 1 else "LIF" if neuron.v_decay else "IF"
+        if op_type != "IF":
+            attributes |= {"decay": neuron.v_decay, "decay_input": 0}
+        return self.node(op_type, inputs, spikes, f"{name}/{op_type}", DOMAIN, **attributes)
 
 
 def _signal(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
