@@ -8,13 +8,14 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help demo quantisation test fuzz fuzz-operators fuzz-guided kills matrix env env-lava native wheels docs docs-serve models \
+.PHONY: help check demo quantisation test fuzz fuzz-operators fuzz-guided kills matrix env env-lava native wheels docs docs-serve models \
     pictures bench bench-cuda clean
 
 help:
 	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
 	@echo "make quantisation  train without quantisation, convert with different scales, print what each costs"
 	@echo "make test          all checks and tests"
+	@echo "make check         style, types and the quickest of the tests, within two minutes"
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
 	@echo "make fuzz          damaged files against everything that reads files (CASES=100000)"
 	@echo "make fuzz-operators  valid and nearly valid operators in the native library, under the sanitizers (CASES=10000)"
@@ -69,7 +70,7 @@ native: .venv/ready
 # The core, without torch and Lava, on every Python: one after the other with the oldest and the newest of what it needs. (Python
 # 3.10 has no newer numpy and onnxruntime than those of env/lava.txt, with which `make test` runs the same tests.)
 MATRIX := 3.10-oldest 3.11-newest 3.12-oldest 3.13-newest
-MATRIX_TESTS := tests/custom_ops/test_operators.py tests/onnx2lava/test_cli.py tests/onnx2lava/test_load.py \
+MATRIX_TESTS := tests/custom_ops/test_operators.py tests/onnx2lava/test_cli.py tests/onnx2lava/test_read.py \
     tests/onnx2lava/test_roundtrip.py tests/onnx2lava/test_shipped.py
 
 .venv-core-%/ready: $(BUILD) env/core-oldest.txt env/core-newest.txt
@@ -107,6 +108,16 @@ ifdef LAVA_ENV
 else
 	@echo "SKIPPED: no Python 3.10 on this machine, so nothing was compared with Lava-DL and Lava."
 endif
+
+# A quick lane, within two minutes: style, types, and the tests that kill nearly every fault of reading, writing and operators.
+CHECKS := tests/custom_ops/test_operators.py tests/onnx2lava/test_read.py tests/onnx2lava/test_limits.py \
+    tests/onnx2lava/test_quantize.py tests/onnx2lava/test_shipped.py tests/sj2onnx/test_layout.py
+
+check: env
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m mypy
+	.venv/bin/python -m pytest -q $(SIDE_BY_SIDE) $(CHECKS)
 
 CASES ?= 100000
 KILLS ?= 1000
