@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 import onnx
 import onnx_ir as ir
 
+from custom_ops.bodies import as_written
 from custom_ops.model_file import read_graph, read_model
 from custom_ops.operators import DOMAIN, VERSION
 
@@ -78,7 +79,8 @@ def opened(model: Source) -> tuple[onnx.ModelProto, ir.Model]:
         ModelFileError: the file is missing or broken.
         ConversionError: it uses operators of another version.
     """
-    proto = read_model(model)
+    # A function that says something else than the operator of its name is read as what it says.
+    proto = as_written(read_model(model))
     graph_model = read_graph(proto)
     version = graph_model.graph.opset_imports.get(DOMAIN, VERSION)
     if version != VERSION:

@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from custom_ops.errors import BridgeError, ModelFileError
+from custom_ops.operators import OPERATORS
 from onnx2lava import Conv, CubaNeuron, Dense, Edge, Input, Network, Population, load, to_onnx
 from onnx2lava.errors import ConversionError, NetworkError
 from tests.fuzz.corpus import CONTAINER, container
@@ -358,3 +359,15 @@ def test_layers_may_be_named_like_the_output():
     second = Population("last", (1,), NEURON, (Edge("output", Dense(np.full((1, first.neurons), 2, np.int32))),))
     with pytest.raises(NetworkError, match="reserved"):
         replace(network, populations=(first, second), outputs=("last",))
+
+
+def test_a_function_that_says_something_else_than_its_name_is_no_such_neuron():
+    proto = model(f"{FIRST} s1 = snn.IF <v_threshold = 1.0, v_reset = 0.0> (a1) {SECOND} {NEURON_2}")
+    function = OPERATORS["IF"].function()
+    proto.functions.append(function)
+    assert load(proto).populations[0].neuron.v_threshold == 1.0
+    body = proto.functions[0]
+    body.node[-1].output[0] = "spikes"
+    body.node.add(op_type="Sub", input=["spikes", "spikes"], output=["s"])  # never fires
+    with pytest.raises(ConversionError, match=r"snn.as_written.IF"):
+        load(proto)
