@@ -96,11 +96,11 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
     except FileNotFoundError:
         return target
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "It is a device or a pipe, not a file")
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
     if not mode & 0o222:
-        raise PermissionError(errno.EACCES, "The file there is read-only")
+        raise PermissionError(errno.EACCES, "the file there is read-only")
     return target
 
 

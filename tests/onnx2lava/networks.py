@@ -309,9 +309,24 @@ class _Growing:
     def network(self) -> Network[CubaNeuron]:
         last = self.populations[-1].name
         others = [each.name for each in self.populations[:-1] if len(self.inputs) > 1 and self.draw(st.booleans())]
-        read = {edge.source for each in self.populations for edge in each.edges}
-        inputs = {name: given for name, given in self.inputs.items() if name in read}
-        return Network("test", inputs, tuple(self.populations), (last, *others[:1]), {"sj2lava.step_mode": "m"})
+        outputs = (last, *others[:1])
+        # A file shows what reaches its outputs, and nothing else.
+        needed = set(outputs)
+        for each in reversed(self.populations):
+            if each.name in needed:
+                needed |= {edge.source for edge in each.edges}
+        inputs = {name: given for name, given in self.inputs.items() if name in needed}
+        populations = [each for each in self.populations if each.name in needed]
+        if list(inputs) == ["second.input"]:  # the only one has one name
+            inputs = {INPUT: inputs["second.input"]}
+            populations = [
+                replace(
+                    each,
+                    edges=tuple(replace(edge, source=INPUT) if edge.source == "second.input" else edge for edge in each.edges),
+                )
+                for each in populations
+            ]
+        return Network("test", inputs, tuple(populations), outputs, {"sj2lava.step_mode": "m"})
 
     @property
     def shapes(self) -> dict[str, Shape]:

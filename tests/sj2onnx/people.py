@@ -13,6 +13,7 @@ from spikingjelly.activation_based import functional, layer, neuron, rnn, surrog
 from torch import nn
 
 import sj2onnx
+from sj2onnx.outputs import flattened
 
 __all__ = ["NETWORKS", "Entry"]
 
@@ -36,13 +37,25 @@ class Entry:
     outputs: tuple[str, ...] = ("output",)
 
     def network(self) -> nn.Module:
-        """The network in evaluation mode, its weights large enough for spikes."""
+        """The network in evaluation mode, its weights large enough that what it gives differs from place to place."""
+        return next((net for net in map(self._scaled, (3, 6, 12, 24)) if self._is_lively(net)), self._scaled(3))
+
+    def _is_lively(self, net: nn.Module) -> bool:
+        for shape in (self.shape, tuple(size + 1 if at == self.free.index("N") else size for at, size in enumerate(self.shape))):
+            with torch.no_grad():
+                given = flattened(net(self.example(shape, seed=len(shape) + shape[0])))
+            functional.reset_net(net)
+            if any(value.float().std() == 0 for value in given.values()):
+                return False
+        return True
+
+    def _scaled(self, factor: float) -> nn.Module:
         torch.manual_seed(0)
         net = self.make().eval()
         with torch.no_grad():
             for module in net.modules():
                 if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
-                    module.weight *= 3
+                    module.weight *= factor
                 if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                     module.running_mean.uniform_(-0.2, 0.2)
                     module.running_var.uniform_(0.5, 1.5)
