@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 def start(*arguments, folder, environment=None, **options):
     command = [sys.executable, "-m", "onnx2lava", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, errors="replace", **options)
 
 
 def run(*arguments, folder, code, environment=None, stdout=subprocess.PIPE):
