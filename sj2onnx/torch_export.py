@@ -29,6 +29,7 @@ def to_onnx_ir(
     opset: int,
     names: Sequence[str],
     rolled_shapes: tuple[Any, ...] | None = None,
+    fold: bool = True,
 ) -> ir.Model:
     """What torch's exporter makes of ``net``, unoptimised.
 
@@ -39,6 +40,7 @@ def to_onnx_ir(
         opset: version of the standard operators.
         names: of the graph's inputs and outputs, in this order.
         rolled_shapes: which sizes are free once loops over time are rolled up; None to leave such loops unrolled.
+        fold: whether to compute what depends on parameters alone; not where the caller goes on to find them by their names.
 
     Raises:
         Exception: whatever torch or the network's own code raises; NotRegularError where a loop cannot be rolled up.
@@ -51,7 +53,8 @@ def to_onnx_ir(
         plain = _plain_torch()
         if any(node.target in plain for node in program.graph.nodes):
             program = program.run_decompositions(plain)
-        fold_parameters(program)
+        if fold:
+            fold_parameters(program)
         exported = torch.onnx.export(
             program,
             inputs,

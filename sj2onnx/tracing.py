@@ -125,6 +125,7 @@ def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OP
             ({0: batch}, tuple({0: batch} for _ in states)),
             opset,
             names=["x", *(f"state_{i}" for i in counted), "y", *(f"next_{i}" for i in counted)],
+            fold=False,
         )
     except Exception as error:  # torch raises whatever the module's own code raised
         raise cannot_be_traced(module, "", error, who) from None
