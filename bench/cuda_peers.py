@@ -21,6 +21,7 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
         import torch
+        from lava.lib.dl.slayer import jitconfig
         from lava.lib.dl.slayer.neuron import cuba
     except ImportError as error:
         console.print(f"Lava-DL's CUDA kernel took no part: {error}.")
@@ -28,9 +29,12 @@ def main() -> int:
     if not torch.cuda.is_available():
         console.print("Lava-DL's CUDA kernel took no part: this torch sees no GPU.")
         return 2
+    # Lava-DL names sm_80 alone, of which a later GPU can run nothing.
+    jitconfig.TORCH_CUDA_ARCH_LIST = "{}.{}".format(*torch.cuda.get_device_capability())
     generator = torch.Generator("cuda").manual_seed(0)
     sums = torch.randint(-40, 60, (STEPS, 1, NEURONS), device="cuda", generator=generator).float()
     slayer = cuba.Neuron(threshold=1.0, current_decay=0.25, voltage_decay=0.03125, scale=64).to("cuda")
+    slayer.threshold_eps = 1 / slayer.s_scale  # its kernel cuts the threshold to whole units, and fires at it
     x = (sums / 64).permute(1, 2, 0).contiguous()  # slayer's layout, its real-valued weight units
 
     def lava_dl() -> Any:

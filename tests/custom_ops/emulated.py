@@ -21,6 +21,7 @@ from custom_ops import gpu
 from .one_node import FLOAT, INT32, cuba_attributes
 
 ROOT = Path(__file__).parents[2]
+EMULATION = ROOT / "custom_ops" / "native" / "check" / "emulated"
 KERNELS = [ROOT / "custom_ops" / "native" / "cuda" / f"{name}.cu" for name in ("neurons", "block", "recurrent", "device")]
 
 

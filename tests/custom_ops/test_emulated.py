@@ -21,7 +21,7 @@ import custom_ops
 from custom_ops import runtime
 from custom_ops.errors import RuntimeUnavailableError
 
-from .emulated import ROOT, block_cases, build, emulated_library, launches, opened
+from .emulated import EMULATION, ROOT, block_cases, build, emulated_library, launches, opened
 from .one_node import Case, cuba_lif_cases, float_cases, recurrent_cases
 from .test_native import ATTRIBUTES, simple_case
 
@@ -102,20 +102,25 @@ def test_layers_larger_than_a_block_of_threads(steps: int, op_type: str, monkeyp
         case.check(custom_ops.session(case.model(), device="cuda"))
 
 
-def test_pointers_that_are_not_aligned(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Callers with pointers of their own: four-wide threads would stop at them, so one-wide ones serve."""
-    monkeypatch.setenv("EMULATED_PROCESSORS", FOUR_WIDE)
+def check_unaligned(library: Path) -> None:
+    """Layers of a caller with pointers of his own, which are no multiples of 16 bytes."""
     run = ctypes.CDLL(str(library)).snn_cuda_cuba_lif
     run.restype = ctypes.c_char_p
     steps, neurons = 9, 64
     room = np.random.default_rng(0).integers(-40, 60, steps * neurons + 8).astype(np.float32)
-    for offset in range(4):
+    for offset, other in ((0, 1), (1, 0), (2, 3), (3, 2)):
         x = room[offset : offset + steps * neurons].reshape(steps, 1, neurons)
-        s = np.full(steps * neurons + 8, -1, np.float32)[offset + 1 :][: steps * neurons]
+        s = np.full(steps * neurons + 8, -1, np.float32)[other:][: steps * neurons]
         pointers = [ctypes.c_void_p(x.ctypes.data), None, None, None, ctypes.c_void_p(s.ctypes.data), None, None]
         assert run(*pointers, ctypes.c_size_t(steps), ctypes.c_size_t(neurons), 1024, 128, 64, None) is None
         expected = custom_ops.reference.cuba_lif(x, i_decay=1024, v_decay=128, v_threshold=64).s
         np.testing.assert_array_equal(s.reshape(expected.shape), expected)
+
+
+def test_pointers_that_are_not_aligned(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four-wide threads would stop at them, so one-wide ones serve."""
+    monkeypatch.setenv("EMULATED_PROCESSORS", FOUR_WIDE)
+    check_unaligned(library)
 
 
 @pytest.mark.parametrize("op_type", ["CubaLIF", "IF", "RecurrentCubaLIF"])
@@ -182,18 +187,17 @@ def test_a_fault_in_an_access_stops_the_emulated_gpu(tmp_path: Path) -> None:
     }
     """
     (tmp_path / "faults.cu").write_text(source)
-    emulation = ROOT / "custom_ops" / "native" / "check" / "emulated"
     rewrite = [
         "cmake",
         f"-DFROM={tmp_path / 'faults.cu'}",
         f"-DTO={tmp_path / 'faults.cpp'}",
         "-P",
-        emulation / "rewrite_launches.cmake",
+        EMULATION / "rewrite_launches.cmake",
     ]
     compiler = os.environ.get("CXX", "c++")
     if shutil.which(compiler) is None:
         build()
-    compile_ = [compiler, "-std=c++17", "-I", emulation, tmp_path / "faults.cpp", "-o", tmp_path / "faults"]
+    compile_ = [compiler, "-std=c++17", "-I", EMULATION, tmp_path / "faults.cpp", "-o", tmp_path / "faults"]
     for command in ([sys.executable, "-m", *rewrite], compile_):
         subprocess.run(list(map(str, command)), check=True)
     results = [subprocess.run([tmp_path / "faults", *[""] * k], capture_output=True, text=True) for k in range(3)]

@@ -181,7 +181,7 @@ int main(int count, char** arguments) try {
   check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
   std::printf("%s\n\n", properties.name);
 
-  const int cases = count > 1 ? std::atoi(arguments[1]) : 12;
+  const int cases = count > 1 ? std::atoi(arguments[1]) : 18;  // more than 10**9 neuron-steps
   std::mt19937 random(count > 2 ? std::atoi(arguments[2]) : 0);
   const char* names[] = {"CubaLIF", "IF", "LIF"};
   Tally tallies[3];

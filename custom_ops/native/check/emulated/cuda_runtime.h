@@ -100,6 +100,9 @@ inline long setting(const char* name, long otherwise) {
   return given ? std::atol(given) : otherwise;
 }
 
+// Which of the faults in kernels with faults is wanted (tests/custom_ops/mutants.py).
+inline const long mutant = setting("EMULATED_MUTANT", 0);
+
 inline thread_local int device = 0;
 inline thread_local cudaError_t last_error = cudaSuccess;
 
