@@ -94,7 +94,7 @@ def _place(program: ExportedProgram, source: fx.Node, stored: dict[fx.Node, str]
     taken = {spec.target for spec in specs}
     name = next(f"{name}_{number}" for number in range(1, len(taken) + 2) if f"{name}_{number}" not in taken)
     with program.graph.inserting_after(source):
-        place: fx.Node = program.graph.placeholder(name.replace(".", "_"))
+        place: fx.Node = program.graph.placeholder(f"folded_{name}".replace(".", "_"))  # a path may begin with a digit
     specs.insert(index + 1, InputSpec(InputKind.BUFFER, TensorArgument(place.name), name, persistent=True))
     program.state_dict[name] = value
     stored[place] = name

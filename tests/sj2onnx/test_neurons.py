@@ -18,6 +18,7 @@ from .neurons import ABSTRACT, NEURONS, PAGE, examined, page, public_classes
 
 REFUSED = {
     "LIAFNode": "gives other results in step mode 'm'",
+    "OTTTLIFNode": "does not run in SpikingJelly",  # in evaluation, in step mode m
 }
 RUN_ONNX = Path(__file__).parents[1] / "peers" / "run_onnx.py"
 
