@@ -308,13 +308,15 @@ class _Growing:
 
     def network(self) -> Network[CubaNeuron]:
         last = self.populations[-1].name
-        others = [each.name for each in self.populations[:-1] if len(self.inputs) > 1 and self.draw(st.booleans())]
-        outputs = (last, *others[:1])
-        # A file shows what reaches its outputs, and nothing else.
-        needed = set(outputs)
+        # A file is read from its first output on: what does not reach that is no part of the network.
+        needed = {last}
         for each in reversed(self.populations):
             if each.name in needed:
                 needed |= {edge.source for edge in each.edges}
+        others = [
+            name for name in sorted(needed - {last} - set(self.inputs)) if len(self.inputs) > 1 and self.draw(st.booleans())
+        ]
+        outputs = (last, *others[:1])
         inputs = {name: given for name, given in self.inputs.items() if name in needed}
         populations = [each for each in self.populations if each.name in needed]
         if list(inputs) == ["second.input"]:  # the only one has one name
