@@ -39,6 +39,9 @@ def roll(program: ExportedProgram) -> fx.GraphModule:
     """
     module: Any = program.module(check_guards=False)
     old: fx.Graph = module.graph
+    for node in list(old.nodes):
+        if _changes_nothing(node):
+            node.replace_all_uses_with(node.args[0])
     for node in reversed(list(old.nodes)):
         if not node.users and node.op not in ("output", "placeholder") and not node.is_impure():
             old.erase_node(node)
@@ -46,6 +49,25 @@ def roll(program: ExportedProgram) -> fx.GraphModule:
     rolled.graph.eliminate_dead_code()
     rolled.recompile()
     return rolled
+
+
+def _changes_nothing(node: fx.Node) -> bool:
+    """Whether it takes all of an axis, as ``x[:, t]`` does first, or adds the zero that a sum began with."""
+    if node.kwargs or not node.args or not isinstance(node.args[0], fx.Node):
+        return False
+    if node.target == aten.slice.Tensor:
+        given: list[Any] = list(node.args[2:])
+        usual: list[Any] = [None, None, 1]
+        start, end, step = given + usual[len(given) :]
+        return start in (0, None) and (end is None or (isinstance(end, int) and end >= 2**62)) and step == 1
+    if node.target == aten.add.Tensor and isinstance(node.args[1], int | float) and node.args[1] == 0:
+        before, after = node.args[0].meta.get("val"), node.meta.get("val")
+        return isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor) and before.dtype == after.dtype
+    return False
+
+
+class _AlwaysTheSame(Exception):  # noqa: N818
+    """Every step computes the same from what does not change with time: one of them stands for all."""
 
 
 class _Chain:
@@ -114,6 +136,8 @@ class _Roller:
         self._open.add(values)
         try:
             made = self._made(values)
+        except _AlwaysTheSame:
+            return self._copied(first), False
         finally:
             self._open.discard(values)
         made.meta.setdefault("nn_module_stack", first.meta.get("nn_module_stack"))
@@ -127,6 +151,8 @@ class _Roller:
         first = values[0]
         if any(value.op != "call_function" or value.target != first.target for value in values):
             raise NotRegularError("steps that do different things")
+        if all(value.args == first.args and value.kwargs == first.kwargs for value in values):
+            raise _AlwaysTheSame
         if first.target is operator.getitem and first.args[0] in self._of:
             return self._of_neuron(values)
         if first.target == aten.select.int:
@@ -147,7 +173,7 @@ class _Roller:
         if any(timed for _, timed in named.values()):
             raise NotRegularError("a named argument of each step")
         if not any(timed for _, timed in parts):
-            raise NotRegularError("the same again at each step")
+            raise _AlwaysTheSame
         arguments = tuple(value for value, _ in parts)
         times = tuple(timed for _, timed in parts)
         ranks = tuple(_rank(value) for value in first.args)

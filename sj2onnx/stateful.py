@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 import torch
-from spikingjelly.activation_based import layer, neuron
+from spikingjelly.activation_based import layer
 from spikingjelly.activation_based.base import MemoryModule
 from spikingjelly.activation_based.neuron.base_node import NonSpikingBaseNode
 from torch import nn
@@ -82,9 +82,7 @@ def replace_neurons(net: nn.Module, run: Callable[[], None], opset: int) -> None
     names = _Names()
 
     def traced(module: nn.Module, path: str, potentials: bool = False) -> Node:
-        # A learned decay is a number once it is exported; SpikingJelly's own operator for it hides its states from the trace.
-        plain = _with_fixed_decay(module) if potentials and type(module) is neuron.ParametricLIFNode else module
-        return _traced_node(module, trace(plain, path, features[path], opset, potentials), names)
+        return _traced_node(module, trace(module, path, features[path], opset, potentials), names)
 
     for path, module, node in stored:
         _replace(module, path, node, traced(module, path, potentials=True) if path in features else None)
@@ -98,20 +96,6 @@ def replace_neurons(net: nn.Module, run: Callable[[], None], opset: int) -> None
         except ExportError:
             if not overrides_forward(module):
                 raise
-
-
-def _with_fixed_decay(module: Any) -> nn.Module:
-    """The LIFNode that a ParametricLIFNode is in evaluation."""
-    fixed: nn.Module = neuron.LIFNode(
-        float(1 / module.w.sigmoid()),
-        module.decay_input,
-        module.v_threshold,
-        module.v_reset,
-        module.surrogate_function,
-        step_mode=module.step_mode,
-        store_v_seq=module.store_v_seq,
-    )
-    return fixed
 
 
 def _give_all_a_bias(net: nn.Module) -> None:

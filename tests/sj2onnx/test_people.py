@@ -140,7 +140,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "rand_like": (lambda: Random(lambda x: x * torch.rand_like(x)), "draws random numbers"),
     "dropout in evaluation": (lambda: Random(lambda x: F.dropout(x, 0.5)), "draws random numbers"),
     "NumPy's random numbers": (lambda: Random(lambda x: x * float(np.random.rand())), "draw"),
-    "a branch on N": (BySamples, "'lif' (LIFNode) differs from SpikingJelly"),
+    "a branch on N": (BySamples, "written for one number of time steps or samples"),
     "a branch on values": (ByValues, "decides by the values"),
     "a shape that does not fit": (Failing, "'fc' (Linear) does not run in SpikingJelly"),
     "no tensor": (Tree, "without any tensor"),
