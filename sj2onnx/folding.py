@@ -56,21 +56,32 @@ def fold_parameters(program: ExportedProgram) -> None:
         for node in graph.nodes:
             if node.op != "call_function" or not node.all_input_nodes or not all(arg in values for arg in node.all_input_nodes):
                 continue
-            if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) or _is_in_place(node.target):
                 continue
             sources[node] = set().union(*(sources[arg] for arg in node.all_input_nodes))
             values[node] = node.target(*_values(node.args, values), **_values(node.kwargs, values))
             if node.target not in _ARRANGES or any(arg in computed for arg in node.all_input_nodes):
                 computed.add(node)
+    changed = {
+        node.args[0] for node in graph.nodes if node.op == "call_function" and _is_in_place(node.target) and node.args
+    }
+    placed: list[tuple[fx.Node, fx.Node, torch.Tensor]] = []
     for node in list(_results(values, computed)):
         value = values[node]
         largest = max(sources[node], key=lambda source: values[source].numel())
-        if value.numel() > max(_GROWTH * sum(values[source].numel() for source in sources[node]), 1024):
+        room = max(_GROWTH * sum(values[source].numel() for source in sources[node]), 1024)
+        if value.numel() > room or node in changed:
             continue
-        place = _place(program, largest, stored, all(user in values for user in largest.users), value)
+        place = _place(program, largest, stored[largest], value)
         place.meta.update(val=node.meta["val"])
         node.replace_all_uses_with(place)
+        placed.append((place, largest, value))
     graph.eliminate_dead_code()
+    renamed: set[fx.Node] = set()
+    for place, source, value in placed:
+        if not source.users and source not in renamed and _is_parameter(program, source):
+            _rename(program, place, source, stored[source], value)
+            renamed.add(source)
     program.graph_module.recompile()
 
 
@@ -81,24 +92,43 @@ def _results(values: dict[fx.Node, Any], computed: set[fx.Node]) -> Iterator[fx.
             yield node
 
 
-def _place(program: ExportedProgram, source: fx.Node, stored: dict[fx.Node, str], alone: bool, value: torch.Tensor) -> fx.Node:
-    """A placeholder for ``value``: that of its largest source where nothing reads it any more, else a new one behind it."""
-    name = stored[source]
-    value = nn.Parameter(value.contiguous(), requires_grad=False) if value.is_floating_point() else value.contiguous()
+def _place(program: ExportedProgram, source: fx.Node, name: str, value: torch.Tensor) -> fx.Node:
+    """A placeholder for ``value`` behind ``source``, which is called ``name``."""
     specs = program.graph_signature.input_specs
     index = next(i for i, spec in enumerate(specs) if spec.arg.name == source.name)
-    if alone and specs[index].kind == InputKind.PARAMETER and not source.meta.get("folded"):
-        program.state_dict[name] = value
-        source.meta["folded"] = True
-        return source
     taken = {spec.target for spec in specs}
     name = next(f"{name}_{number}" for number in range(1, len(taken) + 2) if f"{name}_{number}" not in taken)
     with program.graph.inserting_after(source):
         place: fx.Node = program.graph.placeholder(f"folded_{name}".replace(".", "_"))  # a path may begin with a digit
     specs.insert(index + 1, InputSpec(InputKind.BUFFER, TensorArgument(place.name), name, persistent=True))
-    program.state_dict[name] = value
-    stored[place] = name
+    program.state_dict[name] = _stored(value)
     return place
+
+
+def _rename(program: ExportedProgram, place: fx.Node, source: fx.Node, name: str, value: torch.Tensor) -> None:
+    """Let ``source``, a parameter that nothing reads any more, stand for ``value`` in the stead of ``place``."""
+    specs = program.graph_signature.input_specs
+    source.meta.update(val=place.meta["val"])
+    place.replace_all_uses_with(source)
+    program.graph.erase_node(place)
+    gone = next(spec for spec in specs if spec.arg.name == place.name)
+    specs.remove(gone)
+    assert gone.target is not None
+    del program.state_dict[gone.target]
+    program.state_dict[name] = _stored(value)
+
+
+def _stored(value: torch.Tensor) -> torch.Tensor:
+    return nn.Parameter(value.contiguous(), requires_grad=False) if value.is_floating_point() else value.contiguous()
+
+
+def _is_parameter(program: ExportedProgram, node: fx.Node) -> bool:
+    specs = program.graph_signature.input_specs
+    return any(spec.arg.name == node.name and spec.kind == InputKind.PARAMETER for spec in specs)
+
+
+def _is_in_place(target: Any) -> bool:
+    return bool(getattr(getattr(target, "_schema", None), "is_mutable", False))
 
 
 def _values(args: Any, values: dict[fx.Node, Any]) -> Any:

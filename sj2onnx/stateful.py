@@ -230,6 +230,8 @@ def stateful_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
         if isinstance(module, IntegerBlock):
             if module.neuron_attributes is not None:
                 found.append((path, module))
+        elif isinstance(module.__dict__.get("forward"), NodeCall):
+            inside |= {id(part) for part in module.modules()}
         elif _has_states(module):
             found.append((path, module))
             inside |= {id(part) for part in module.modules()}
