@@ -157,6 +157,15 @@ class Network(Generic[N_co]):
         """Of all inputs and populations, by name."""
         return {name: given.shape for name, given in self.inputs.items()} | {each.name: each.shape for each in self.populations}
 
+    def __repr__(self) -> str:
+        """A line per population; weights would fill the screen."""
+        given = ", ".join(f"{name} {each.shape}" for name, each in self.inputs.items())
+        lines = [f"Network {self.name!r}: {given} -> {', '.join(self.outputs)}"]
+        for each in self.populations:
+            edges = ", ".join(f"{type(edge.map).__name__} of {edge.source!r}" for edge in each.edges)
+            lines.append(f"    {each.name!r} {each.shape}: {edges}; {each.neuron}")
+        return "\n".join(lines)
+
     def __getitem__(self, name: str) -> Population[N_co]:
         """The population ``name``."""
         return self._by_name[name]
