@@ -16,6 +16,7 @@ __all__ = ["Processes", "in_order", "workers"]
 
 _ATTEMPTS = 3
 """Times that a batch is tried whose worker dies."""
+_PATIENCE = 5.0  # seconds for a worker to end
 _AHEAD = 4
 """Batches that wait or run in an executor at once, so that not all samples are in memory."""
 
@@ -98,8 +99,9 @@ def _elsewhere(
                 if progress is not None:
                     progress("samples", done, total)
     finally:
-        for future in waiting:
-            future.cancel()
+        if not isinstance(executor, Processes):  # which ends its work itself
+            for future in waiting:
+                future.cancel()
 
 
 def _neighbours_joined(parts: Iterable[Verification]) -> Iterator[Verification]:
@@ -191,16 +193,29 @@ class Processes(Executor):
         try:
             return self._pool.submit(fn, *args, **kwargs)
         except BrokenExecutor:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            _end(self._pool)
             self._pool = self._new()
             return self._pool.submit(fn, *args, **kwargs)
 
     def abandon(self) -> None:
         """End the processes where they are; those in the middle of a run of Lava take its processes with them."""
-        for process in list((self._pool._processes or {}).values()):
-            process.terminate()
-        self.shutdown(cancel_futures=True)
+        _end(self._pool)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As that of any executor."""
         self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End a pool that still has work. Its own ``shutdown`` waits for that, and for ever where what it sends is read by nobody."""
+    processes = list((pool._processes or {}).values())
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_PATIENCE)
+        while process.is_alive():  # the first signal ended a run of Lava, with all its processes
+            process.terminate()
+            process.join(_PATIENCE)
+    with contextlib.suppress(AttributeError, OSError):
+        pool._call_queue._reader.close()  # type: ignore[attr-defined]
+    pool.shutdown(cancel_futures=True)

@@ -219,6 +219,7 @@ def test_a_signal_in_the_middle_leaves_nothing(folder, number, code):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which shells ignore in the background
     )
     deadline = time.monotonic() + 60
     while len(_group(process.pid)) < 3 and time.monotonic() < deadline:
