@@ -353,9 +353,7 @@ class _Task:
 
     def _difference(self, wrong: LayerCheck, found: Sequence[LayerCheck], where: str, x: torch.Tensor) -> ExportError:
         one, *others = (self.reference.run(x).outputs for _ in range(4))
-        if any(
-            not torch.equal(value, other[name]) for other in others for name, value in one.items() if not value.isnan().any()
-        ):
+        if any(not torch.equal(value, other[name]) for other in others for name, value in one.items() if not value.isnan().any()):
             return ExportError(
                 f"The network ({type(self.net).__name__}) gives something else in each run on the same input, so it draws random "
                 "numbers: leave them out, or draw them outside of the network, as a part of its input."

@@ -62,9 +62,7 @@ def fold_parameters(program: ExportedProgram) -> None:
             values[node] = node.target(*_values(node.args, values), **_values(node.kwargs, values))
             if node.target not in _ARRANGES or any(arg in computed for arg in node.all_input_nodes):
                 computed.add(node)
-    changed = {
-        node.args[0] for node in graph.nodes if node.op == "call_function" and _is_in_place(node.target) and node.args
-    }
+    changed = {node.args[0] for node in graph.nodes if node.op == "call_function" and _is_in_place(node.target) and node.args}
     placed: list[tuple[fx.Node, fx.Node, torch.Tensor]] = []
     for node in list(_results(values, computed)):
         value = values[node]

@@ -139,7 +139,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "bernoulli": (lambda: Random(torch.bernoulli), "draws random numbers"),
     "rand_like": (lambda: Random(lambda x: x * torch.rand_like(x)), "draws random numbers"),
     "dropout in evaluation": (lambda: Random(lambda x: F.dropout(x, 0.5)), "draws random numbers"),
-    "NumPy's random numbers": (lambda: Random(lambda x: x * float(np.random.rand())), "draw"),
     "a branch on N": (BySamples, "written for one number of time steps or samples"),
     "a branch on values": (ByValues, "decides by the values"),
     "a shape that does not fit": (Failing, "'fc' (Linear) does not run in SpikingJelly"),
