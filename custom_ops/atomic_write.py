@@ -14,6 +14,8 @@ from pathlib import Path
 __all__ = ["replacing", "replacing_all", "require_writable"]
 
 _NAME_MAX = 255  # bytes of a file's name on the usual file systems
+_held: set[Path] = set()
+"""Temporary files of this process. The lock is on the file, not on its name: they are written, never replaced."""
 
 
 @contextmanager
@@ -31,6 +33,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         OSError: the folder is missing, read-only or full, or ``path`` is a device, a pipe or a folder.
     """
+    if Path(path) in _held:  # whoever writes one of several files calls this with its temporary path
+        yield Path(path)
+        return
     with replacing_all([path]) as (temporary,):
         yield temporary
 
@@ -63,7 +68,7 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]], stale: Sequence[str |
             for target in [*targets, *(require_writable(path) for path in stale)]:
                 if target.exists():
                     backup = cleanup.enter_context(_temporary(target))
-                    _keep(target, backup)
+                    shutil.copy2(target, backup)
                     backups.append((target, backup))
                 else:
                     backups.append((target, None))
@@ -104,23 +109,16 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _keep(target: Path, backup: Path) -> None:
-    """Give the file ``target`` a second name."""
-    backup.unlink()
-    try:
-        os.link(target, backup)
-    except OSError:  # a file system without hard links
-        shutil.copy2(target, backup)
-
-
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
     stem = _stem(target)
     _remove_orphans(target, stem)
     descriptor, temporary = _locked_file(target, stem)
+    _held.add(temporary)
     try:
         yield temporary
     finally:
+        _held.discard(temporary)
         temporary.unlink(missing_ok=True)
         os.close(descriptor)
 

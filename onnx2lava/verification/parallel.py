@@ -216,6 +216,9 @@ def _end(pool: ProcessPoolExecutor) -> None:
         while process.is_alive():  # the first signal ended a run of Lava, with all its processes
             process.terminate()
             process.join(_PATIENCE)
-    with contextlib.suppress(AttributeError, OSError):
-        pool._call_queue._reader.close()  # type: ignore[attr-defined]
+    manager: Any = pool._executor_manager_thread
+    if manager is not None:
+        manager.join(_PATIENCE)
+        if manager.is_alive():  # before Python 3.11.5 it goes on writing to workers that are no more
+            pool._call_queue._reader.close()  # type: ignore[attr-defined]
     pool.shutdown(cancel_futures=True)
