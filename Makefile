@@ -96,6 +96,9 @@ ifneq ($(PYTHON_LAVA)$(CI),)
 LAVA_ENV := .venv-lava/ready
 endif
 
+# What another processor does: nothing of it depends on the Python that asks, so it runs in one environment.
+EMULATED := tests/custom_ops/test_emulated.py tests/custom_ops/test_gpu_errors.py tests/custom_ops/test_mutants.py
+
 # A process a core, each with whole files, so that what a file sets up once is set up once; a process takes a gigabyte or two.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
@@ -105,7 +108,7 @@ test: env docs .venv-ort-oldest/ready .venv-ort-newest/ready .venv-cluster/ready
 	.venv/bin/python -m mypy
 	.venv/bin/python -m pytest $(SIDE_BY_SIDE) tests --ignore=tests/lava --ignore=tests/wheels
 ifdef LAVA_ENV
-	.venv-lava/bin/python -m pytest $(SIDE_BY_SIDE) tests/lava tests/custom_ops tests/onnx2lava
+	.venv-lava/bin/python -m pytest $(SIDE_BY_SIDE) tests/lava tests/custom_ops tests/onnx2lava $(EMULATED:%=--ignore=%)
 else
 	@echo "SKIPPED: no Python 3.10 on this machine, so nothing was compared with Lava-DL and Lava."
 endif
@@ -182,9 +185,9 @@ models: env
 bench: env $(LAVA_ENV)
 	.venv/bin/python -m bench $(if $(LAVA_ENV),-lava .venv-lava/bin/python)
 
-# No GPU is needed: the kernels are compiled for an emulated one.
+# No GPU is needed: the kernels are compiled for an emulated one; with faults planted in them, too.
 emulated: env
-	.venv/bin/python -m pytest -q tests/custom_ops/test_emulated.py
+	.venv/bin/python -m pytest -q $(EMULATED)
 
 # Nor a package index, where cmake is installed: the check program needs a compiler and nvcc.
 CMAKE := $(or $(shell command -v cmake),.venv/bin/python -m cmake)

@@ -101,7 +101,7 @@ def cuba_lif(
     state_shape = x.shape[1:]
     u = np.zeros(state_shape, np.int32) if initial_u is None else np.array(initial_u, np.int32)
     v = np.zeros(state_shape, np.int32) if initial_v is None else np.array(initial_v, np.int32)
-    shifted_bias = np.left_shift(np.asarray(0 if bias is None else bias).astype(np.int32), _ALIGN)
+    shifted_bias = np.left_shift(_cut(np.asarray(0 if bias is None else bias)), _ALIGN)
 
     s_seq = np.empty(x.shape, np.float32)
     u_seq = np.empty(x.shape, np.int32)
@@ -158,7 +158,14 @@ def recurrent_cuba_lif(
 
 def _whole(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """Rounded to the nearest whole numbers, ties to even."""
-    return values.astype(np.int32) if values.dtype.kind in "iu" else np.rint(values).astype(np.int32)
+    return _cut(values if values.dtype.kind in "iu" else np.rint(values))
+
+
+def _cut(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Cut to whole numbers; what is none, or has more than 32 bits, becomes the smallest, as the kernels say on any processor."""
+    if values.dtype.kind in "iu":
+        return values.astype(np.int32)
+    return np.where(np.abs(values) < 2**31, values, -(2**31)).astype(np.int32)
 
 
 def _decayed(state: npt.NDArray[np.int32], decay: int) -> npt.NDArray[np.int32]:

@@ -98,7 +98,10 @@ def build_wheel(sources: Path, processor: str, output: Path) -> None:
         "CMAKE_ARGS": f"-DSNN_CUDA=OFF -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR={processor}",
         "_PYTHON_HOST_PLATFORM": f"linux-{processor}",  # the tag that the backend gives the wheel
     }
-    repaired(sources, f"manylinux_{GLIBC.replace('.', '_')}_{processor}", output, environment)
+    made = repaired(sources, output, environment)
+    tags = [tuple(map(int, found)) for found in re.findall(r"manylinux_(\d+)_(\d+)_", made.name)]
+    if not tags or min(tags) > tuple(map(int, GLIBC.split("."))):
+        raise SystemExit(f"Error: {made.name} needs a newer glibc than {GLIBC}.")
 
 
 def build_cuda_wheel(sources: Path, output: Path) -> None:
@@ -106,15 +109,17 @@ def build_cuda_wheel(sources: Path, output: Path) -> None:
     if shutil.which("nvcc") is None and not Path("/usr/local/cuda/bin/nvcc").exists():
         sys.stdout.write("No CUDA compiler (nvcc): the wheel sj2lava-cuda was not built.\n")
         return
-    repaired(sources / CUDA_PROJECT, "auto", output, {})
+    repaired(sources / CUDA_PROJECT, output, {})
 
 
-def repaired(project: Path, tag: str, output: Path, environment: dict[str, str]) -> None:
-    """Build a wheel and let auditwheel prove its tag; fails where the library needs more than the tag allows."""
+def repaired(project: Path, output: Path, environment: dict[str, str]) -> Path:
+    """Build a wheel and let auditwheel give it the oldest tag that holds. (It takes no other processor's tag by name.)"""
     with tempfile.TemporaryDirectory() as folder:
-        python("build", "--wheel", "--no-isolation", "--outdir", folder, project, environment=environment)
-        (wheel,) = Path(folder).glob("*.whl")
-        python("auditwheel", "repair", "--plat", tag, "--only-plat", "--wheel-dir", output, wheel)
+        python("build", "--wheel", "--no-isolation", "--outdir", Path(folder) / "built", project, environment=environment)
+        (wheel,) = Path(folder, "built").glob("*.whl")
+        python("auditwheel", "repair", "--plat", "auto", "--only-plat", "--wheel-dir", Path(folder) / "proven", wheel)
+        (proven,) = Path(folder, "proven").glob("*.whl")
+        return Path(shutil.copy2(proven, output))
 
 
 def python(module: str, *arguments: object, environment: dict[str, str] | None = None) -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .conversion import quantize
     from .network import Conv, ConvTranspose, CubaNeuron, Dense, Edge, FloatNeuron, Input, Network, Population
     from .quantization import QuantizationReport, quantization_report
-    from .read.formats import load, load_netx
+    from .read.netx import load_netx
+    from .read.onnx_file import load
     from .targets.lava import run_lava, to_lava
     from .targets.netx import run_netx, save_netx
     from .targets.onnx import to_onnx
@@ -67,7 +68,8 @@ lazy(
             "Population",
         ),
         ".quantization": ("QuantizationReport", "quantization_report"),
-        ".read.formats": ("load", "load_netx"),
+        ".read.netx": ("load_netx",),
+        ".read.onnx_file": ("load",),
         ".targets.lava": ("run_lava", "to_lava"),
         ".targets.netx": ("run_netx", "save_netx"),
         ".targets.onnx": ("to_onnx",),

@@ -97,6 +97,24 @@ class Case:
             np.testing.assert_array_equal(value, expected, err_msg=name)
 
 
+def block_model(inputs: dict[str, np.ndarray], attributes: dict[str, int]) -> onnx.ModelProto:
+    """A model of one ``CubaBlock`` with these inputs (``x``, ``w``, perhaps ``bias``); it gives bytes ``p`` and floats ``s``."""
+    names = [name for name in ("x", "w", "bias") if name in inputs]
+    node = helper.make_node("CubaBlock", names, ["p", "s"], "block", domain=DOMAIN)
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())  # one is called "outputs"
+    graph = helper.make_graph(
+        [node],
+        "one_block",
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(inputs[name].dtype), inputs[name].shape)
+            for name in names
+        ],
+        [helper.make_tensor_value_info("p", onnx.TensorProto.UINT8, None), helper.make_tensor_value_info("s", FLOAT, None)],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
 def _onnx_type(name: str) -> int:
     return {"tensor(float)": FLOAT, "tensor(int32)": INT32}[name]
 

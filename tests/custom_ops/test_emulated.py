@@ -3,7 +3,6 @@
 What this cannot show: that a driver accepts the library, and how fast anything is. ``docs/native.md`` says what is unmeasured.
 """
 
-import ctypes
 import os
 import re
 import shutil
@@ -21,7 +20,8 @@ import custom_ops
 from custom_ops import runtime
 from custom_ops.errors import RuntimeUnavailableError
 
-from .emulated import EMULATION, ROOT, block_cases, build, emulated_library, launches, opened
+from .corners import block_corners, corners
+from .emulated import EMULATION, ROOT, block_cases, build, check_unaligned, emulated_library, launches, opened
 from .one_node import Case, cuba_lif_cases, float_cases, recurrent_cases
 from .test_native import ATTRIBUTES, simple_case
 
@@ -69,6 +69,25 @@ def test_blocks_equal_the_cpus(library: Path, case: tuple[onnx.ModelProto, dict[
             np.testing.assert_array_equal(value, right, err_msg=f"{name}, {copies=}")
 
 
+@pytest.mark.parametrize("corner", [*corners()])
+def test_corners_of_neurons(library: Path, corner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = corners()[corner]
+    monkeypatch.setenv("EMULATED_BOUNDS", "1")
+    session = custom_ops.session(case.model(function=False), device="cuda")
+    for processors in (FOUR_WIDE, ONE_WIDE):
+        monkeypatch.setenv("EMULATED_PROCESSORS", processors)
+        case.check(session)
+
+
+@pytest.mark.parametrize("corner", [*block_corners()])
+def test_corners_of_blocks(library: Path, corner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = block_corners()[corner]
+    monkeypatch.setenv("EMULATED_BOUNDS", "1")
+    expected = opened(model, custom_ops.get_library_path()).run(None, inputs)
+    for value, right in zip(opened(model, library, copies=True).run(None, inputs), expected, strict=True):
+        np.testing.assert_array_equal(value, right)
+
+
 def test_the_property_cases_are_five_thousand_at_least() -> None:
     assert SHARE > 1 or 2 * NEURON_CASES + 2 * BLOCK_CASES >= 5_000
 
@@ -102,24 +121,8 @@ def test_layers_larger_than_a_block_of_threads(steps: int, op_type: str, monkeyp
         case.check(custom_ops.session(case.model(), device="cuda"))
 
 
-def check_unaligned(library: Path) -> None:
-    """Layers of a caller with pointers of his own, which are no multiples of 16 bytes."""
-    run = ctypes.CDLL(str(library)).snn_cuda_cuba_lif
-    run.restype = ctypes.c_char_p
-    steps, neurons = 9, 64
-    room = np.random.default_rng(0).integers(-40, 60, steps * neurons + 8).astype(np.float32)
-    for offset, other in ((0, 1), (1, 0), (2, 3), (3, 2)):
-        x = room[offset : offset + steps * neurons].reshape(steps, 1, neurons)
-        s = np.full(steps * neurons + 8, -1, np.float32)[other:][: steps * neurons]
-        pointers = [ctypes.c_void_p(x.ctypes.data), None, None, None, ctypes.c_void_p(s.ctypes.data), None, None]
-        assert run(*pointers, ctypes.c_size_t(steps), ctypes.c_size_t(neurons), 1024, 128, 64, None) is None
-        expected = custom_ops.reference.cuba_lif(x, i_decay=1024, v_decay=128, v_threshold=64).s
-        np.testing.assert_array_equal(s.reshape(expected.shape), expected)
-
-
-def test_pointers_that_are_not_aligned(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pointers_that_are_not_aligned(library: Path) -> None:
     """Four-wide threads would stop at them, so one-wide ones serve."""
-    monkeypatch.setenv("EMULATED_PROCESSORS", FOUR_WIDE)
     check_unaligned(library)
 
 

@@ -11,6 +11,8 @@
 //   EMULATED_DRIVER        the newest CUDA that the driver knows, such as 12040 (as new as needed); 0 is no driver
 //   EMULATED_CAPABILITY    of each GPU, such as 61 (90)
 //   EMULATED_MEMORY        bytes that a GPU has (no limit)
+//   EMULATED_BOUNDS        1: accesses through CUDA's load and store functions have to stay within one allocation (where kernels work
+//                          in memory that is not the GPU's, they do not)
 #pragma once
 
 #include <ucontext.h>
@@ -103,6 +105,7 @@ inline long setting(const char* name, long otherwise) {
 // Which of the faults in kernels with faults is wanted (tests/custom_ops/mutants.py).
 inline const long mutant = setting("EMULATED_MUTANT", 0);
 
+inline thread_local bool bounds = false;
 inline thread_local int device = 0;
 inline thread_local cudaError_t last_error = cudaSuccess;
 
@@ -292,6 +295,7 @@ struct Launch {
       put(stream, [grid = grid, block = block, kernel, values] {
         Block threads;
         gridDim = grid, blockDim = block;
+        bounds = setting("EMULATED_BOUNDS", 0) != 0;
         for (unsigned index = 0; index < grid.x; ++index) {
           blockIdx = dim3(index);
           threads.run(block.x, [&] { std::apply(kernel, values); });
@@ -310,16 +314,23 @@ T* aligned(T* at) {
   return at;
 }
 
+// ... of its own memory.
+template <class T>
+T* in_memory(T* at) {
+  if (bounds && !Memory::all().holds(at, sizeof(T))) die("an access outside of what was allocated");
+  return aligned(at);
+}
+
 }  // namespace emulated
 
 // Kernel language.
 inline void __syncthreads() { emulated::Block::barrier(); }
 template <class T>
-T __ldcs(const T* from) { return *emulated::aligned(from); }
+T __ldcs(const T* from) { return *emulated::in_memory(from); }
 template <class T>
-T __ldg(const T* from) { return *emulated::aligned(from); }
+T __ldg(const T* from) { return *emulated::in_memory(from); }
 template <class T>
-void __stcs(T* to, T value) { *emulated::aligned(to) = value; }
+void __stcs(T* to, T value) { *emulated::in_memory(to) = value; }
 template <class T>
 T atomicAdd(T* at, T value) {
   const T before = *emulated::aligned(at);
