@@ -96,19 +96,25 @@ ifneq ($(PYTHON_LAVA)$(CI),)
 LAVA_ENV := .venv-lava/ready
 endif
 
-# What another processor does: nothing of it depends on the Python that asks, so it runs in one environment.
+# The library for AArch64 runs in QEMU. In CI a machine that cannot have that is an error; elsewhere those tests are skipped.
+ifneq ($(and $(shell command -v apt-get),$(filter x86_64,$(shell uname -m)))$(CI),)
+AARCH64_ENV := .venv-wheels/ready .venv-aarch64/ready
+endif
+
+# What other processors do: nothing of it depends on the Python that asks, so it runs in one environment.
 EMULATED := tests/custom_ops/test_emulated.py tests/custom_ops/test_gpu_errors.py tests/custom_ops/test_mutants.py
+ELSEWHERE := $(EMULATED) tests/custom_ops/test_aarch64.py
 
 # A process a core, each with whole files, so that what a file sets up once is set up once; a process takes a gigabyte or two.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
-test: env docs .venv-ort-oldest/ready .venv-ort-newest/ready .venv-cluster/ready $(LAVA_ENV)
+test: env docs .venv-ort-oldest/ready .venv-ort-newest/ready .venv-cluster/ready $(LAVA_ENV) $(AARCH64_ENV)
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
 	.venv/bin/python -m pytest $(SIDE_BY_SIDE) tests --ignore=tests/lava --ignore=tests/wheels
 ifdef LAVA_ENV
-	.venv-lava/bin/python -m pytest $(SIDE_BY_SIDE) tests/lava tests/custom_ops tests/onnx2lava $(EMULATED:%=--ignore=%)
+	.venv-lava/bin/python -m pytest $(SIDE_BY_SIDE) tests/lava tests/custom_ops tests/onnx2lava $(ELSEWHERE:%=--ignore=%)
 else
 	@echo "SKIPPED: no Python 3.10 on this machine, so nothing was compared with Lava-DL and Lava."
 endif
@@ -168,6 +174,11 @@ wheels: .venv-wheels/ready
 	env/build.sh wheels "$(PYTHON)" .venv-wheels
 	touch $@
 
+# An AArch64 Python on this processor, with what the wheel needs; it runs the tests of that wheel.
+.venv-aarch64/ready: env/aarch64.sh env/aarch64.txt .venv-wheels/ready
+	env/aarch64.sh .venv-wheels/bin/python .venv-aarch64
+	touch $@
+
 # A link, an anchor or a name in the API reference that leads nowhere is an error. Nothing is fetched.
 docs: .venv-docs/ready
 	.venv-docs/bin/python -m mkdocs --quiet build --strict --site-dir $(CURDIR)/$(OUT)/site
@@ -199,5 +210,5 @@ bench-cuda: $(if $(shell command -v cmake),,native)
 	-$(firstword $(wildcard .venv-lava/bin/python .venv/bin/python) python3) -m bench.cuda_peers
 
 clean:
-	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-cluster .venv-browser .venv-fuzz .venv-wheels .venv-docs .venv-core-* \
+	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-cluster .venv-browser .venv-fuzz .venv-wheels .venv-aarch64 .venv-docs .venv-core-* \
 	    build build.log dist custom_ops/*.so $(OUT)
