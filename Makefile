@@ -203,11 +203,16 @@ emulated: env
 # Nor a package index, where cmake is installed: the check program needs a compiler and nvcc.
 CMAKE := $(or $(shell command -v cmake),.venv/bin/python -m cmake)
 
+BENCH_PYTHON := $(firstword $(wildcard .venv/bin/python) python3)
+
 bench-cuda: $(if $(shell command -v cmake),,native)
 	$(CMAKE) -S . -B build/cuda -DCMAKE_BUILD_TYPE=Release
 	$(CMAKE) --build build/cuda --target cuda_check snn_ops_cuda
 	build/cuda/cuda_check
-	-$(firstword $(wildcard .venv-lava/bin/python .venv/bin/python) python3) -m bench.cuda_peers
+	-nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+	-$(BENCH_PYTHON) -m bench.cuda_instructions
+	-$(BENCH_PYTHON) -m bench.cuda_network $(if $(wildcard .venv/ready),,models/digits_csnn.onnx)
+	-$(firstword $(wildcard .venv-lava/bin/python) $(BENCH_PYTHON)) -m bench.cuda_peers
 
 clean:
 	rm -rf .venv .venv-lava .venv-ort-oldest .venv-ort-newest .venv-cluster .venv-browser .venv-fuzz .venv-wheels .venv-aarch64 .venv-docs .venv-core-* \

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import custom_ops
+from bench import cuda_network
 from custom_ops import runtime
 from custom_ops.errors import RuntimeUnavailableError
 
@@ -100,6 +101,17 @@ def test_a_whole_network_is_blocks_on_the_gpu_too(library: Path) -> None:
     assert launches(library) - before == 6 + 3  # six blocks; the first packs its input, the last gives floats
     last = [name for name in trace.files if name.startswith("spikes/")][-1]
     np.testing.assert_array_equal(spikes, trace[last][:, :3])
+
+
+def test_the_benchmark_of_whole_networks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["cuda_network", str(ROOT / "models" / "digits_csnn.onnx"), "3"])
+    monkeypatch.setattr(cuda_network, "STEPS", 4)
+    monkeypatch.setattr(cuda_network, "RUNS", 1)
+    assert cuda_network.main() == 0
+    assert "0 spikes differ from the CPU's" in capsys.readouterr().out
+    monkeypatch.setenv("EMULATED_DEVICES", "0")
+    assert cuda_network.main() == 2
+    assert "no CUDA GPU was found" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("op_type", ATTRIBUTES)
