@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from .conversion import quantize
     from .network import Conv, ConvTranspose, CubaNeuron, Dense, Edge, FloatNeuron, Input, Network, Population
     from .quantization import QuantizationReport, quantization_report
-    from .read.netx import load_netx
-    from .read.onnx_file import load
+    from .read.formats import load, load_netx
     from .targets.lava import run_lava, to_lava
     from .targets.netx import run_netx, save_netx
     from .targets.onnx import to_onnx
@@ -68,8 +67,7 @@ lazy(
             "Population",
         ),
         ".quantization": ("QuantizationReport", "quantization_report"),
-        ".read.netx": ("load_netx",),
-        ".read.onnx_file": ("load",),
+        ".read.formats": ("load", "load_netx"),
         ".targets.lava": ("run_lava", "to_lava"),
         ".targets.netx": ("run_netx", "save_netx"),
         ".targets.onnx": ("to_onnx",),

@@ -19,7 +19,7 @@ __all__ = ["main"]
 app = application("onnx2lava", "Convert spiking networks from ONNX to Loihi and check every spike.")
 
 _Kind = Literal["spikes", "images", "counts"]
-_Model = Annotated[Path, typer.Argument(metavar="IN", help="An .onnx file, such as sj2onnx exports, or a .net file of NetX.")]
+_Model = Annotated[Path, typer.Argument(metavar="IN", help="An .onnx file, such as sj2onnx exports, or a .net file of Lava-DL.")]
 _Scale = Annotated[str, typer.Option(metavar="auto|64", help="Weight scale for float networks: auto, or one for all layers.")]
 _Calibration = Annotated[Path | None, typer.Option(metavar="X.npy", help="Input [T, N, *] that --scale auto may use.")]
 _InputKind = Annotated[
@@ -33,6 +33,12 @@ _InputKind = Annotated[
     ),
 ]
 _OutputName = Annotated[str | None, typer.Option(metavar="NAME", help="Which output of the file to take; by default the first.")]
+_InputShape = Annotated[
+    str | None,
+    typer.Option(metavar="W,H,C", help="Of a .net file without an input layer: the shape of what comes in, in NetX's order."),
+]
+_NumLayers = Annotated[int | None, typer.Option(metavar="N", help="Of a .net file: read its first N layers, as NetX does.")]
+_SkipLayers = Annotated[int | None, typer.Option(metavar="N", help="Of a .net file: leave out the first N layers, likewise.")]
 _Wide = Annotated[bool, typer.Option("--wide", help="Print tables in one piece, however wide they are.")]
 _Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write everything that was found as JSON.")]
 _Report = Annotated[
@@ -66,6 +72,9 @@ def convert(
     scale: _Scale = "auto",
     input_kind: _InputKind = None,
     output_name: _OutputName = None,
+    input_shape: _InputShape = None,
+    num_layers: _NumLayers = None,
+    skip_layers: _SkipLayers = None,
     wide: _Wide = False,
 ) -> None:
     """Convert a network for NetX or onnxruntime.
@@ -80,7 +89,7 @@ def convert(
     from .outputs import require_apart, written
 
     require_apart([model, calibration], [output, loihi_onnx])
-    loaded = _loaded(model, input_kind, output_name)
+    loaded = _loaded(model, _options(input_kind, output_name, input_shape, num_layers, skip_layers))
     found = None if calibration is None else read_array(calibration)
     network = quantize(loaded, scale=_scale(scale), calibration=found)
     for path, size in written(network, output, loihi_onnx, inputs=[model, calibration]).items():
@@ -98,10 +107,14 @@ def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .net file.")],
     input_kind: _InputKind = None,
     output_name: _OutputName = None,
+    input_shape: _InputShape = None,
+    num_layers: _NumLayers = None,
+    skip_layers: _SkipLayers = None,
     wide: _Wide = False,
 ) -> None:
     """Show a network layer by layer, and what Loihi would object to."""
-    _show(_loaded(file, input_kind, output_name), file.name, wide)
+    options = _options(input_kind, output_name, input_shape, num_layers, skip_layers)
+    _show(_loaded(file, options), file.name, wide)
 
 
 @command(app, "verify")
@@ -119,6 +132,9 @@ def verify_command(
     scale: _Scale = "auto",
     input_kind: _InputKind = None,
     output_name: _OutputName = None,
+    input_shape: _InputShape = None,
+    num_layers: _NumLayers = None,
+    skip_layers: _SkipLayers = None,
     samples: Annotated[
         str | None, typer.Option(metavar="A:B", help="Run the samples A to B - 1 alone; `onnx2lava merge` adds up such parts.")
     ] = None,
@@ -149,17 +165,20 @@ def verify_command(
         raise ConversionError("There is no input to run: give --input X.npy or --trace TRACE.npz.")
     require_apart([model, input, trace, labels, calibration], [json_file])
     _prepare(report)
+    options = _options(input_kind, output_name, input_shape, num_layers, skip_layers)
+    options = _completed(model, options)
+    # Of an ONNX file, verify runs the file itself too.
+    subject, options = (model, options) if "input" in options else (_loaded(model, options), {})
     with workers(jobs, dask) as executor, progress_bar() as advance:
         result = verify(
-            model,
+            subject,
             x,
             against=None if against is None else [name.strip() for name in against.split(",")],
             scale=_scale(scale),
             calibration=None if calibration is None else read_array(calibration),
             trace=recorded,
             labels=read_array(labels) if labels is not None else None if recorded is None else recorded.labels,
-            input=_kind(model, input_kind),
-            output=output_name,
+            **options,
             samples=_samples(samples),
             batch=batch,
             executor=executor,
@@ -216,25 +235,36 @@ def _prepare(report: Path | None) -> None:
         prepare_folder(report)
 
 
-def _loaded(path: Path, kind: _Kind | None, output: str | None) -> "Network[Any]":
-    from custom_ops.trace import file_kind
+def _options(
+    kind: _Kind | None, output: str | None, input_shape: str | None, num_layers: int | None, skip_layers: int | None
+) -> dict[str, Any]:
+    """The arguments for ``load`` that were given."""
+    shape = None if input_shape is None else _shape(input_shape)
+    options = {"input": kind, "output": output, "input_shape": shape, "num_layers": num_layers, "skip_layers": skip_layers}
+    return {name: value for name, value in options.items() if value is not None}
 
-    if file_kind(path) == "hdf5":
-        from .read.netx import load_netx
 
-        return load_netx(path)
-    from .read.onnx_file import load
+def _loaded(path: Path, options: dict[str, Any]) -> "Network[Any]":
+    from .read.formats import load
 
-    return load(path, input=_kind(path, kind), output=output)
+    return load(path, **_completed(path, options))
+
+
+def _completed(path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """With what the exporter saw, where a file could be fed with several kinds of input and nobody said with which."""
+    from .read.formats import format_of, require_options
+
+    found = format_of(path)
+    require_options(found, options)
+    return {**options, "input": _kind(path, options.get("input"))} if "input" in found.options else options
 
 
 def _kind(path: Path, given: _Kind | None) -> _Kind:
     """What the file is fed with: what was asked for, else what the exporter saw, else spikes."""
     from custom_ops.model_file import read_model
-    from custom_ops.trace import file_kind
 
-    if given is not None or file_kind(path) == "hdf5":
-        return given or "spikes"
+    if given is not None:
+        return given
     noted = {entry.key: entry.value for entry in read_model(path).metadata_props}.get("sj2lava.input_kind", "spikes")
     if noted not in ("images", "counts"):
         return "spikes"
@@ -249,6 +279,13 @@ def _scale(text: str) -> Literal["auto"] | int:
         return int(text)
     shown = text if len(text) < 40 else f"{text[:40]}…"
     raise ConversionError(f"The scale {shown!r} is neither auto nor a positive whole number of a usual size: try 64.")
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if len(parts) <= 3 and all(each.strip().isascii() and each.strip().isdigit() and len(each) < 16 for each in parts):
+        return tuple(int(each) for each in parts)
+    raise ConversionError(f"The input shape {text[:40]!r} is not W,H,C or one number of neurons: try 28,28,1.")
 
 
 def _samples(text: str | None) -> tuple[int, int | None]:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from custom_ops.errors import BridgeError
+
 from .errors import ExportError, one_line
 
 __all__ = ["LONGEST", "Trail", "cannot_be_traced", "described", "does_not_run", "shortened"]
@@ -52,6 +54,8 @@ def does_not_run(net: nn.Module, x: torch.Tensor, error: Exception, trail: Trail
     """``net`` fails on ``x`` in SpikingJelly already."""
     if isinstance(error, ExportError):
         return error
+    if isinstance(error, BridgeError):  # a sentence of ours, which says what to do
+        return ExportError(f"{described(net, trail.path)} cannot be exported: {one_line(error)}.")
     return ExportError(
         shortened(
             f"{described(net, trail.path)} does not run in SpikingJelly on an input of the shape {list(x.shape)}",

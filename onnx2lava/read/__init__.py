@@ -1,4 +1,4 @@
-"""Read a network from a file: ONNX (``onnx_file.py``) and NetX (``netx.py``).
+"""Read a network from a file: ``formats.py`` is the one door, and behind it ONNX (``onnx_file.py``) and NetX (``netx.py``).
 
 What an ONNX file says between two neurons is affine, so every value that spikes flow into is a *form* (``form.py``): a sum of
 linear maps (``steps.py``) of spikes of some time steps before, and a constant. ``operators/`` says once, for each ONNX operator,

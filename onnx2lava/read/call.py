@@ -184,7 +184,10 @@ class Call:
 def described(node: ir.Node) -> str:
     """A node as messages name it."""
     operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-    return f"the node {node.name!r} ({operator})"
+    if node.name:
+        return f"the node {node.name!r} ({operator})"
+    outputs = ", ".join(repr(output.name) for output in node.outputs if output.name)
+    return f"the node that gives {outputs} ({operator})" if outputs else f"a node without a name ({operator})"
 
 
 def refusal(node: ir.Node, reason: str, remedy: str) -> ConversionError:

@@ -81,6 +81,14 @@ def _extracted(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value])
             f"The part up to {outputs[0].name!r} cannot be cut out ({' '.join(str(error).split())}): let what stays on the host "
             "read the network's input, or its last spikes, alone."
         ) from error
+    except RuntimeError as error:  # of its copy, node by node, with the whole of the graph in the message
+        raise _unknown_value(f"The part up to {outputs[0].name!r}") from error
+
+
+def _unknown_value(what: str) -> ConversionError:
+    return ConversionError(
+        f"{what} cannot be cut out (a subgraph in it reads a value that is nowhere computed): repair the file."
+    )
 
 
 def _asks_for_steps_and_samples(node: ir.Node) -> bool:
@@ -128,15 +136,31 @@ def _values(graph: ir.Graph) -> list[ir.Value]:
     return [*graph.inputs, *graph.initializers.values(), *(output for node in graph for output in node.outputs)]
 
 
+def _called(model: ir.Model, graph: ir.Graph) -> list[ir.Function]:
+    """The functions that the graph calls, and those that they call."""
+    functions = {(function.domain, function.name): function for function in model.functions.values()}
+    found: dict[tuple[str, str], ir.Function] = {}
+    waiting: list[ir.Graph | ir.Function] = [graph]
+    while waiting:
+        for node in ir.traversal.RecursiveGraphIterator(waiting.pop()):
+            called = (node.domain, node.op_type)
+            if called in functions and called not in found:
+                found[called] = functions[called]
+                waiting.append(functions[called])
+    return list(found.values())
+
+
 def _model(model: ir.Model, graph: ir.Graph) -> onnx.ModelProto:
-    used = {(node.domain, node.op_type) for node in graph}
-    functions = [function for key, function in model.functions.items() if key[:2] in used]
+    try:
+        functions = [function.clone() for function in _called(model, graph)]
+    except RuntimeError as error:
+        raise _unknown_value("What stays on the host") from error
     part = ir.Model(
         graph,
         ir_version=model.ir_version,
         producer_name=model.producer_name,
         producer_version=model.producer_version,
-        functions=[function.clone() for function in functions],
+        functions=functions,
     )
     part.metadata_props.update(model.metadata_props)
     proto = ir.to_proto(part)

@@ -28,7 +28,7 @@ from .steps import Scale, Step, View
 
 __all__ = ["Loop", "is_loop", "read_loop"]
 
-_REMEDY = "use a container of linear layers and one IF or LIF neuron with hard reset"
+_REMEDY = "use a container of linear layers and one IF or LIF neuron with hard reset, or a quantised BlockContainer"
 _TOLERANCE = 1e-6
 """Relative; what float32 constants of a trace (1 / tau, v_reset) make of numbers that are equal."""
 _ROUNDING = 1e-12
@@ -139,7 +139,8 @@ class _Step:
             for node in self._body:
                 _evaluate(node, self._values, call.budget)
         except ConversionError as error:
-            call.refuse(f"in its loop, {str(error).removeprefix('Cannot convert ').rstrip('.')}", _REMEDY)
+            reason, _, _ = str(error).removeprefix("Cannot convert ").rpartition("; ")
+            call.refuse(f"in its loop, {reason}", _REMEDY)
         *following, spiking = [self._values.get(value, "it is unknown") for value in self._body.outputs]
         if not isinstance(spiking, Cases) or not _are_spikes(spiking, spiking.drive):
             call.refuse("what it gives are not spikes", _REMEDY)

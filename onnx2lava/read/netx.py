@@ -1,7 +1,7 @@
 """Read a NetX ``.net`` file back into a network. Needs neither torch nor Lava."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from custom_ops.model_file import read_bytes
 from ..errors import ConversionError, NetworkError
 from ..network import INPUT, Array, Conv, CubaNeuron, Dense, Edge, Input, Map, Network, Population, Shape
 
-__all__ = ["MESSAGE_BITS", "is_netx", "load_netx"]
+__all__ = ["MESSAGE_BITS", "read_netx"]
 
 MESSAGE_BITS = "input_message_bits"
 """Attribute of the file that says how many bits the graded spikes have that come in. NetX does not look for it."""
@@ -26,20 +26,14 @@ _ROOM_FACTOR, _ROOM = 32, 2**26  # bytes of one dataset for each byte of the fil
 _MOST_MESSAGE_BITS = 8
 
 
-def is_netx(path: str | os.PathLike[str]) -> bool:
-    """Whether the file begins as hdf5 files do."""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(8) == b"\x89HDF\r\n\x1a\n"
-    except OSError as error:
-        raise ModelFileError(f"Cannot read {path}: {error.strerror}; check the path.") from error
-
-
-def load_netx(path: str | os.PathLike[str]) -> Network[CubaNeuron]:
-    """The network in a ``.net`` file. Its populations are named by their layer, ``layer/3``: the format keeps no names.
-
-    Args:
-        path: a file with an ``input`` layer, as ``save_netx`` writes it.
+def read_netx(
+    path: str | os.PathLike[str],
+    *,
+    input_shape: Sequence[int] | None = None,
+    num_layers: int | None = None,
+    skip_layers: int | None = None,
+) -> Network[CubaNeuron]:
+    """The network in a ``.net`` file; see :func:`onnx2lava.load`.
 
     Raises:
         ModelFileError: the file is missing, not hdf5, or lacks something that its layers need.
@@ -52,7 +46,8 @@ def load_netx(path: str | os.PathLike[str]) -> Network[CubaNeuron]:
         size = len(content)
         del content
         with h5py.File(path, "r") as file:
-            return _network(_Group(file, _ROOM_FACTOR * size + _ROOM), str(path))
+            root = _Group(file, _ROOM_FACTOR * size + _ROOM)
+            return _network(root, str(path), tuple(input_shape or ())[::-1], num_layers, skip_layers or 0)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{path} is not a NetX file ({reason}): write it again with save_netx.") from error
@@ -159,13 +154,12 @@ class _Group:
         return self._group[name]
 
 
-def _network(file: _Group, name: str) -> Network[CubaNeuron]:
+def _network(file: _Group, name: str, given: Shape, last: int | None, skip: int) -> Network[CubaNeuron]:
     layers = file.group("layer")
-    shape: Shape | None = None
-    given: Shape = ()
+    shape: Shape | None = given or None
     populations: list[Population[CubaNeuron]] = []
     source = INPUT
-    for index in range(len(layers)):
+    for index in range(len(layers))[skip:last]:
         layer = layers.group(str(index))
         kind = layer.text("type")
         if kind == "input":

@@ -15,40 +15,18 @@ from ..network import Network, Neuron
 from .graph import Reader
 from .host import encoder, readout
 
-__all__ = ["InputKind", "Source", "load", "opened"]
+__all__ = ["InputKind", "Source", "opened", "read_onnx"]
 
 InputKind = Literal["spikes", "images", "counts"]
-"""What a network is fed with; see :func:`load`."""
+"""What a network is fed with; see :func:`onnx2lava.load`."""
 Source: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 MESSAGE_BITS = 8
 """Counts of events go in as graded spikes of so many bits, 0 to 255 a step."""
 
 
-def load(model: Source, *, input: InputKind = "spikes", output: str | None = None) -> Network[Neuron]:
-    """Read a spiking network, as ``sj2onnx.export`` and ``to_onnx`` write it, or an equivalent one from any exporter.
-
-    Between two neurons, everything that is affine may stand: Conv, ConvTranspose, Gemm, MatMul, biases, BatchNormalization,
-    average pooling, nearest upsampling, sums, joined and split channels, padding, delays; weights may come through any operators
-    that can be computed from constants alone; time and batch may be folded and permuted. MaxPool and products of spikes become
-    neurons. What follows the last spikes (a vote, a mean over time, a last linear layer without neurons) becomes the network's
-    ``readout``.
-
-    Args:
-        model: a path, the serialised bytes, or the model itself.
-        input: what the network is fed with. ``"spikes"``: 0 and 1. ``"images"``: any numbers; the first spiking layers, which
-            turn them into spikes, then stay on the host as the network's ``encoder``. ``"counts"``: whole numbers of events
-            a step, which go to Loihi as graded spikes of 8 bits.
-        output: which of the model's outputs is the network's; by default the first.
-
-    Returns:
-        The network. Layers that trained quantised are made of Loihi's integers (int32); the others of real numbers.
-
-    Raises:
-        ModelFileError: the file is missing or broken.
-        ConversionError: a node has no counterpart on the way to Loihi; the message names it.
-        NetworkError: the layers contradict each other.
-    """
+def read_onnx(model: Source, *, input: InputKind = "spikes", output: str | None = None) -> Network[Neuron]:
+    """The network in an ONNX model; see :func:`onnx2lava.load`."""
     if input not in get_args(InputKind):
         raise ConversionError(f"There is no input kind {input!r}: choose from {', '.join(get_args(InputKind))}.")
     proto, graph_model = opened(model)

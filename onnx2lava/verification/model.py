@@ -15,7 +15,6 @@ import onnxruntime
 
 import custom_ops
 from custom_ops.model_file import read_model
-from custom_ops.trace import file_kind
 
 from ..errors import ConversionError
 from ..host import Layout, layout
@@ -95,18 +94,17 @@ def opened(subject: Subject, input: "InputKind", output: str | None) -> Model:
     Raises:
         ModelFileError, ConversionError, NetworkError: as ``load``.
     """
-    name = Path(subject).name if isinstance(subject, str | os.PathLike) else None
-    if name is not None and file_kind(subject) == "hdf5":  # type: ignore[arg-type]
-        from ..read.netx import load_netx
+    from ..read.formats import format_of
+    from ..read.onnx_file import read_onnx
 
-        subject = load_netx(subject)  # type: ignore[arg-type]
+    name = Path(subject).name if isinstance(subject, str | os.PathLike) else None
+    if not isinstance(subject, Network) and (found := format_of(subject)).read is not read_onnx:
+        subject = found.read(subject)
     if isinstance(subject, Network):
         proto = None if ORT.check(subject) else to_onnx(subject, outputs="all")
         return Model(_identity(name or subject.name, proto), subject, None if proto is None else _written(proto, subject))
-    from ..read.onnx_file import load
-
     proto = read_model(subject)
-    network = load(proto, input=input, output=output)
+    network = read_onnx(proto, input=input, output=output)
     return Model(_identity(name or network.name, proto), network, _given(proto, network, output))
 
 

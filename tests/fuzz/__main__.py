@@ -47,7 +47,7 @@ def _one(seed, number, models, nets, folder):
     print(f"{case.entrance}, {case.suffix}, {len(case.data)} bytes")
     inner = write_surroundings(folder)
     Path(f"case{number}{case.suffix}").write_bytes(case.data)
-    print(attempt(case, inner))
+    print(attempt(case, inner, show=True))
     return 0
 
 

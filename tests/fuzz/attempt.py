@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +51,8 @@ def build(seed: int, number: int, onnx_files: Mapping[str, bytes], netx_files: M
     )
 
 
-def attempt(case: Case, folder: Path) -> str:
-    """What came of it, in a word or two; what begins with ``BUG`` must not come of any file."""
+def attempt(case: Case, folder: Path, show: bool = False) -> str:
+    """What came of it, in a word or two; what begins with ``BUG`` must not come of any file. ``show``: print its traceback."""
     path = folder / f"case{case.suffix}"
     path.write_bytes(case.data)
     try:
@@ -59,6 +60,8 @@ def attempt(case: Case, folder: Path) -> str:
     except BridgeError as error:
         return _judged(str(error)) or type(error).__name__
     except BaseException as error:
+        if show:
+            traceback.print_exc()
         return f"BUG: {type(error).__name__} from {case.entrance}"
 
 

@@ -10,8 +10,21 @@ from hypothesis import given, settings
 
 import custom_ops
 from custom_ops.errors import ModelFileError
-from onnx2lava import Conv, ConvTranspose, CubaNeuron, Dense, Edge, Input, Network, Population, load_netx, save_netx, to_onnx
-from onnx2lava.errors import LimitError, NetworkError
+from onnx2lava import (
+    Conv,
+    ConvTranspose,
+    CubaNeuron,
+    Dense,
+    Edge,
+    Input,
+    Network,
+    Population,
+    load,
+    load_netx,
+    save_netx,
+    to_onnx,
+)
+from onnx2lava.errors import ConversionError, LimitError, NetworkError
 from onnx2lava.network import INPUT
 from onnx2lava.targets import TARGETS, findings
 from onnx2lava.targets.numpy import simulate
@@ -228,7 +241,7 @@ def test_a_network_that_contradicts_itself(case):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "not a NetX file"), (b"\x89HDF\r\n\x1a\n" + bytes(100), "not a NetX file"), (None, "Cannot read")],
+    [(b"", "no ONNX graph"), (b"\x89HDF\r\n\x1a\n" + bytes(100), "not a NetX file"), (None, "Cannot read")],
 )
 def test_broken_net_files(tmp_path, content, message):
     path = tmp_path / "a.net"
@@ -236,3 +249,15 @@ def test_broken_net_files(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(ModelFileError, match=message):
         load_netx(path)
+
+
+def test_a_file_is_what_it_holds_whatever_its_name(tmp_path):
+    network = chains()["conv, pool, dense"]
+    legal = TARGETS["netx"].legalise(network)
+    save_netx(network, tmp_path / "a.onnx")
+    (tmp_path / "b.net").write_bytes(to_onnx(network).SerializeToString())
+    assert_same_numbers(load(tmp_path / "a.onnx"), legal)
+    assert_same_numbers(load(tmp_path / "b.net"), network)
+    for path, option in (("a.onnx", {"input": "images"}), ("b.net", {"num_layers": 1})):
+        with pytest.raises(ConversionError, match=f"The argument {next(iter(option))} is for"):
+            load(tmp_path / path, **option)

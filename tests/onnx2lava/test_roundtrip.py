@@ -164,7 +164,7 @@ def test_the_random_networks_have_everything_that_edges_can_say():
     rates: list[float] = []
 
     @seed(2)
-    @settings(max_examples=250, deadline=None, database=None)
+    @settings(max_examples=400, deadline=None, database=None)
     @given(networks())
     def collect(network):
         reached.update(_properties(network))

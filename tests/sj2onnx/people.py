@@ -593,7 +593,7 @@ NETWORKS: dict[str, Entry] = {
     "loop, counted in place": Entry(LoopCounting, free=".N."),
     "loop, filled in": Entry(LoopFilling, free=".N."),
     "loop, last step": Entry(LoopLast),
-    "loop, convolutions, time second": Entry(LoopTwoLayers, (3, 5, 2, 8, 8), "N....", "spikes"),
+    "loop, convolutions, time second": Entry(LoopTwoLayers, (3, 5, 2, 8, 8), "NT...", "spikes"),
     "multi_step_forward": Entry(MultiStepForward),
     "seq_to_ann_forward": Entry(SeqToAnn, (4, 3, 2, 8, 8), "TN..."),
     "loop with feedback": Entry(Feedback, free=".N."),

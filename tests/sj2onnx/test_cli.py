@@ -87,7 +87,7 @@ class Evil:
         (("my_net:make", "--shape", "4,2,x"), "'4,2,x' is not a list of positive whole numbers"),
         (("my_net:make", "--shape", "4,2,1,9,9"), "does not run in SpikingJelly"),
         (("my_net:make", "--shape", "4,2,1,8,8", "--weights", "absent.pt"), "Cannot read absent.pt"),
-        (("my_net:make", "--shape", "4,2,1,8,8", "--weights", "evil.pt"), "loaded safely"),
+        (("my_net:make", "--shape", "4,2,1,8,8", "--weights", "evil.pt"), "without running code from it"),
         (("my_net:make", "--shape", "4,2,1,8,8", "--weights", "other.pt"), "do not fit Sequential"),
     ],
 )

@@ -1,6 +1,7 @@
 """A CubaLIFNode that is a network by itself, fed with real numbers: its file gives SpikingJelly's spikes, all of them."""
 
 import subprocess
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -95,7 +96,7 @@ def test_potentials_beyond_24_bits_are_rounded_as_in_spikingjelly() -> None:
 def test_what_cannot_be_said_exactly_is_refused(node: nn.Module, reason: str) -> None:
     node.step_mode = "m"
     with pytest.raises(sj2onnx.ExportError, match=rf"^The module 'neuron' \(CubaLIFNode\).*{reason}.*\.$"):
-        sj2onnx.export(nn.ModuleDict({"neuron": node}), torch.zeros(4, 2, 3, 5, 5))
+        sj2onnx.export(nn.Sequential(OrderedDict(neuron=node)), torch.zeros(4, 2, 3, 5, 5))
 
 
 def test_it_is_no_layer_for_loihi() -> None:

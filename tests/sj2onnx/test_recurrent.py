@@ -204,20 +204,20 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a soft reset": (lambda: chain(fed_back(chain(layer.Linear(9, 7), IF(v_reset=None)), 9, 7)), "its reset is soft"),
     "a product with spikes": (
         lambda: chain(layer.Linear(9, 9), IF(), added(IF(), lambda y, x: x * y)),
-        "a Mul in its loop multiplies",
+        r"\(Mul\): it multiplies what its neurons give",
     ),
     "another neuron": (
         lambda: chain(fed_back(chain(layer.Linear(9, 7), neuron.QIFNode()), 9, 7)),
-        "a Mul in its loop multiplies",
+        r"\(Mul\): it multiplies what its neurons give",
     ),
     "two neurons": (
         lambda: chain(fed_back(chain(layer.Linear(9, 7), IF(), layer.Linear(7, 7), IF()), 9, 7)),
-        "a Gemm in its loop stands behind",
+        r"\(Gemm\): it stands behind spikes in a loop",
     ),
-    "no neuron": (lambda: chain(fed_back(layer.Linear(9, 7), 9, 7)), "it has no counterpart on Loihi"),
+    "no neuron": (lambda: chain(fed_back(layer.Linear(9, 7), 9, 7)), "what it gives are not spikes"),
     "decays of their own": (
         lambda: chain(fed_back(chain(layer.Linear(9, 7), with_decays(neuron.ParametricLIFNode(), torch.arange(7.0))), 9, 7)),
-        "its decay differs from neuron to neuron",
+        "its membrane potential does not decay by one share of itself",
     ),
     "a delay behind a bias": (
         lambda: chain(layer.Linear(9, 7), layer.Delay(1), IF()),

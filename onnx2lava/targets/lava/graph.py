@@ -121,7 +121,7 @@ def run_populations(
 def _loaded(network: _Model) -> Network[CubaNeuron]:
     if isinstance(network, Network):
         return require_loihi(network)
-    from ...read.onnx_file import load
+    from ...read.formats import load
 
     return require_loihi(load(network))
 

@@ -9,7 +9,7 @@ from ...errors import LavaRunError
 from ...host import check_input
 from ...lava_machine import require_netx
 from ...network import Array, CubaNeuron, Network
-from ...read.netx import load_netx
+from ...read.netx import read_netx
 from ..base import Progress
 from ..order import forward
 
@@ -44,7 +44,7 @@ def run_netx_layers(path: str | os.PathLike[str], x: Array, *, progress: Progres
 
 def _run_layers(path: str | os.PathLike[str], x: Array, first: int, progress: Progress | None) -> list[Array]:
     """The spikes of the layers from the one with the index ``first`` on."""
-    layout = load_netx(path)
+    layout = read_netx(path)
     x = np.asarray(x)
     steps, samples = check_input(layout, x)
     shapes = [each.shape for each in layout.populations][first:]
