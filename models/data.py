@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from custom_ops.errors import BridgeError, RuntimeUnavailableError
 
-__all__ = ["DataError", "Dataset", "digits", "mnist", "poisson_spikes"]
+__all__ = ["DataError", "Dataset", "digits", "mnist", "moving_edges", "poisson_spikes"]
 
 _LARGEST_FILE = 2**30  # bytes of pixels; MNIST has 47 million
 _MNIST_FILES = (
@@ -33,7 +33,7 @@ class Dataset:
 
     Attributes:
         name: for messages and file names.
-        train_images: ``[N, 1, H, W]``, float32 in 0 … 1.
+        train_images: ``[N, C, H, W]``, float32 in 0 … 1, or films ``[N, T, C, H, W]``.
         train_labels: ``[N]``, int64 in 0 … 9.
         test_images: likewise, none of them in training.
         test_labels: likewise.
@@ -97,18 +97,53 @@ def poisson_spikes(images: npt.NDArray[np.float32], T: int, seed: int) -> npt.ND
     """Code each image as ``T`` steps of random spikes, a pixel's value being its probability to fire.
 
     Args:
-        images: ``[N, 1, H, W]`` in 0 … 1.
+        images: ``[N, C, H, W]`` in 0 … 1, or films of ``T`` steps, ``[N, T, C, H, W]``.
         T: number of time steps.
         seed: the same seed gives the same spikes, so that all runtimes can be fed alike.
 
     Returns:
-        Spikes ``[T, N, 1, H, W]``, 0 or 1.
+        Spikes ``[T, N, C, H, W]``, 0 or 1.
     """
     generator = np.random.default_rng(seed)
-    spikes = np.empty((T, *images.shape), np.uint8)
-    for step in spikes:
-        step[:] = generator.random(images.shape, np.float32) < images
+    steps = np.broadcast_to(images, (T, *images.shape)) if images.ndim == 4 else np.moveaxis(images, 1, 0)
+    spikes = np.empty(steps.shape, np.uint8)
+    for step, intensity in zip(spikes, steps, strict=True):
+        step[:] = generator.random(intensity.shape, np.float32) < intensity
     return spikes
+
+
+def moving_edges(T: int = 12, size: int = 12, samples: int = 1000, seed: int = 0) -> Dataset:
+    """A disc that moves in one of eight directions, as a camera for events sees it: made up, the same on every machine.
+
+    Where it gets brighter, before the disc, there are events in the first channel, and where it gets darker, behind it, in the
+    second; anywhere there is noise. A pixel's value is the probability of an event in its step. Radius, speed and place differ,
+    so that neither channel alone tells much.
+
+    Args:
+        T: time steps of a film.
+        size: height and width.
+        samples: films to train on; half as many more to test on.
+        seed: of everything random.
+
+    Returns:
+        Films ``[N, T, 2, size, size]`` of eight classes.
+    """
+    generator = np.random.default_rng(seed)
+    count = samples + samples // 2
+    labels = generator.integers(0, 8, count)
+    angle = labels * (np.pi / 4) + generator.uniform(-0.3, 0.3, count)
+    radius, speed = generator.uniform(1.5, 3.0, count), generator.uniform(0.2, 0.5, count)
+    middle = (size - 1) / 2 + generator.uniform(-1.5, 1.5, (2, count))
+    axis = np.arange(size)
+    brightness = np.empty((count, T + 1, size, size), np.float32)
+    for t in range(T + 1):
+        way = speed * (t - T / 2)
+        y, x = middle[0] + way * np.sin(angle), middle[1] + way * np.cos(angle)
+        distance = np.hypot(axis[:, np.newaxis] - y[:, np.newaxis, np.newaxis], axis - x[:, np.newaxis, np.newaxis])
+        brightness[:, t] = 1 / (1 + np.exp(3 * (distance - radius[:, np.newaxis, np.newaxis])))
+    change = np.diff(brightness, axis=1)
+    films = np.clip(2 * np.stack([change, -change], axis=2), 0, 0.9) + np.float32(0.03)
+    return Dataset("moving edges", films[:samples], labels[:samples], films[samples:], labels[samples:])
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -18,12 +18,13 @@ class MNISTNet(nn.Module):
     Args:
         channels: channels of every convolution.
         image_size: height and width of the image, a multiple of 4.
+        inputs: channels of the image.
     """
 
-    def __init__(self, channels: int = 16, image_size: int = 28) -> None:
+    def __init__(self, channels: int = 16, image_size: int = 28, inputs: int = 1) -> None:
         super().__init__()
         self.conv_fc = nn.Sequential(
-            _block(nn.Conv2d(1, channels, kernel_size=3, padding=1, bias=False)),
+            _block(nn.Conv2d(inputs, channels, kernel_size=3, padding=1, bias=False)),
             _block(nn.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False)),
             _block(nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)),
             _block(nn.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False)),
@@ -33,7 +34,7 @@ class MNISTNet(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Spikes ``[T, N, 1, H, W]`` → spikes of the ten classes ``[T, N, 10]``."""
+        """Spikes ``[T, N, inputs, H, W]`` → spikes of the ten classes ``[T, N, 10]``."""
         spikes: torch.Tensor = self.conv_fc(x)
         return spikes
 
@@ -44,15 +45,17 @@ class FloatMNISTNet(nn.Module):
     Args:
         channels: as above.
         image_size: as above.
+        inputs: as above.
+        norm: whether batch normalisation follows each convolution.
     """
 
-    def __init__(self, channels: int = 16, image_size: int = 28) -> None:
+    def __init__(self, channels: int = 16, image_size: int = 28, inputs: int = 1, norm: bool = False) -> None:
         super().__init__()
         self.conv_fc = nn.Sequential(
-            *_float_block(layer.Conv2d(1, channels, kernel_size=3, padding=1, bias=False)),
-            *_float_block(layer.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False)),
-            *_float_block(layer.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)),
-            *_float_block(layer.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False)),
+            *_float_block(layer.Conv2d(inputs, channels, kernel_size=3, padding=1, bias=False), norm),
+            *_float_block(layer.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False), norm),
+            *_float_block(layer.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False), norm),
+            *_float_block(layer.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False), norm),
             layer.Flatten(),
             *_float_block(layer.Linear(channels * (image_size // 4) ** 2, 128, bias=False)),
             *_float_block(layer.Linear(128, 10, bias=False)),
@@ -60,7 +63,7 @@ class FloatMNISTNet(nn.Module):
         functional.set_step_mode(self, "m")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Spikes ``[T, N, 1, H, W]`` → spikes of the ten classes ``[T, N, 10]``."""
+        """Spikes ``[T, N, inputs, H, W]`` → spikes of the ten classes ``[T, N, 10]``."""
         spikes: torch.Tensor = self.conv_fc(x)
         return spikes
 
@@ -69,12 +72,13 @@ def _block(synapse: nn.Conv2d | nn.Linear) -> BlockContainer:
     return BlockContainer(*_float_block(synapse))
 
 
-def _float_block(synapse: nn.Conv2d | nn.Linear) -> tuple[nn.Conv2d | nn.Linear, neuron.IFNode]:
+def _float_block(synapse: nn.Conv2d | nn.Linear, norm: bool = False) -> tuple[nn.Module, ...]:
     # With torch's own initial weights fewer neurons reach their threshold from layer to layer, and none at the end; three times
     # that keeps the rates up.
     with torch.no_grad():
         synapse.weight *= 3
-    return synapse, neuron.IFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
+    node = neuron.IFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
+    return (synapse, layer.BatchNorm2d(synapse.out_channels), node) if norm else (synapse, node)
 
 
 def mnist() -> MNISTNet:

@@ -40,8 +40,9 @@ def train(
     lr: float,
     device: torch.device,
     console: Console,
+    seed: int = _SEED,
 ) -> float:
-    """Train ``net`` on Poisson-coded images, by the cross-entropy of its mean firing rates, and report every epoch.
+    """Train ``net`` on Poisson-coded images or films, by the cross-entropy of its mean firing rates, and report every epoch.
 
     Args:
         net: network from spikes ``[T, N, 1, H, W]`` to spikes ``[T, N, 10]``, in step mode ``m``.
@@ -52,6 +53,7 @@ def train(
         lr: learning rate of SGD at the start; it falls to 0 along a cosine.
         device: where to train.
         console: where progress and results go.
+        seed: of the order of the images, and of their spikes.
 
     Returns:
         The accuracy on the test spikes after the last epoch.
@@ -59,7 +61,7 @@ def train(
     net.to(device)
     T = len(test_spikes)
     images, labels = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
-    generator = torch.Generator().manual_seed(_SEED)
+    generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
     steps = epochs * -(-len(images) // b)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
@@ -70,7 +72,8 @@ def train(
             net.train()
             total_loss = hits = 0.0
             for batch in torch.split(torch.randperm(len(images), generator=generator), b):  # type: ignore[no-untyped-call]
-                spikes = torch.rand(T, *images[batch].shape, generator=generator) < images[batch]
+                intensity = images[batch].movedim(1, 0) if images.dim() == 5 else images[batch].expand(T, *images[batch].shape)
+                spikes = torch.rand(intensity.shape, generator=generator) < intensity
                 target = labels[batch].to(device)
                 functional.reset_net(net)
                 rates = net(spikes.to(device, torch.float32)).mean(0)

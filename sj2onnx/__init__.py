@@ -11,6 +11,7 @@ from .errors import BlockError, ExportError, UnequalError
 
 if TYPE_CHECKING:
     from .blocks import BlockContainer, SumPool2d
+    from .blocks_of_layers import to_blocks
     from .cuba_neuron import CubaLIFNode
     from .export import export
     from .layout import NXT_to_TNX, TNX_to_NXT
@@ -32,12 +33,14 @@ __all__ = [
     "__version__",
     "export",
     "record",
+    "to_blocks",
 ]
 
 lazy(
     __name__,
     {
         ".blocks": ("BlockContainer", "SumPool2d"),
+        ".blocks_of_layers": ("to_blocks",),
         ".cuba_neuron": ("CubaLIFNode",),
         ".export": ("export",),
         ".layout": ("NXT_to_TNX", "TNX_to_NXT"),

@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn.modules.utils import _pair
 
 from .cuba_neuron import CubaLIFNode
+from .cuba_steps import UNITY
 from .errors import BlockError
 from .quantised_norm import folded_weight
 
-__all__ = ["BlockContainer", "SumPool2d", "synaptic_sum"]
+__all__ = ["BlockContainer", "SumPool2d", "numeric_padding", "synaptic_sum"]
 
 
 class SumPool2d(nn.Module):
@@ -69,7 +70,8 @@ class BlockIntegers:
 
     Args:
         weight: even numbers in -256 … 254, int16, laid out as :meth:`BlockContainer.integer_weight` says.
-        bias: bias mantissa in -4096 … 4095, float32 ``[C, 1, 1]``, where a norm of one channel stands for all; None for none.
+        bias: bias mantissa in -4096 … 4095, float32 ``[C, 1, 1]``, where a norm of one channel stands for all, or, for Linear,
+            ``[F]``; None for none.
         neuron: ``i_decay``, ``v_decay`` and ``v_threshold``, attributes of ``snn.CubaLIF``.
     """
 
@@ -90,8 +92,10 @@ class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]
     does.
 
     Args:
-        synapse: ``nn.Conv2d``, ``nn.Linear`` (or SpikingJelly's ``layer.Conv2d``, ``layer.Linear``) without bias,
-            :class:`SumPool2d`, or ``nn.Flatten`` without a neuron. String padding is replaced by its numbers.
+        synapse: ``nn.Conv2d``, ``nn.Linear`` (or SpikingJelly's ``layer.Conv2d``, ``layer.Linear``), :class:`SumPool2d`, or
+            ``nn.Flatten`` without a neuron. String padding is replaced by its numbers. A bias is rounded to whole weight units in
+            -4096 … 4095 and added to the voltage at every step; the neuron's current decays at once then (IF, LIF or
+            ``current_decay=1.0``), and has no norm.
         neu: IFNode, or LIFNode or ParametricLIFNode with ``decay_input=False``, all with ``v_reset=0`` and the attribute
             ``lava_s_cale`` as scale (64 unless it is changed); CubaLIFNode, behind Conv2d and SumPool2d also with SpikingJelly's
             quantised BatchNorm2d as its ``norm``; None for Flatten. What is not yet a :class:`sj2onnx.CubaLIFNode` becomes one.
@@ -118,6 +122,7 @@ class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]
             self.neuron = _as_cuba(neu)
             self.neuron.device_params  # noqa: B018  (refuses parameters that the chip has no number for)
             _check_norm(synapse, self.neuron)
+            _check_bias(synapse, self.neuron)
         self.step_mode = step_mode
 
     @property
@@ -165,6 +170,13 @@ class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]
         assert self.neuron is not None
         params = self.neuron.device_params
         folded = self.neuron.folded_norm
+        bias = getattr(self.synapse, "bias", None)
+        if bias is not None:
+            _check_bias(self.synapse, self.neuron)  # a learned decay may have changed
+            if not bias.isfinite().all():
+                raise BlockError(f"The bias of {self.synapse} holds NaN or infinity: train again with a smaller learning rate.")
+            whole = self.neuron.whole_bias(bias.detach())
+            return BlockIntegers(weight, whole if weight.dim() == 2 else whole.view(-1, 1, 1), params)
         if folded is None:
             return BlockIntegers(weight, None, params)
         self.neuron.require_one_meaning(folded)
@@ -194,27 +206,32 @@ class BlockContainer(nn.Module, base.StepModule):  # type: ignore[misc]
         # Whole numbers up to 2**24 need float32; half precision would round the sums.
         with torch.autocast(x.device.type, enabled=False):
             weight = self.neuron.whole_weight(self._weight)
-            sums = synaptic_sum(self.synapse, x.to(torch.float32).flatten(0, time_axes), weight)
-            spikes: torch.Tensor = self.neuron(sums.view(*x.shape[: 1 + time_axes], *sums.shape[1:]), weight_units=True)
+            bias = getattr(self.synapse, "bias", None)
+            bias = None if bias is None else self.neuron.whole_bias(bias)
+            sums = synaptic_sum(self.synapse, x.to(torch.float32).flatten(0, time_axes), weight, bias)
+            sums = sums.view(*x.shape[: 1 + time_axes], *sums.shape[1:])
+            # Of the sums themselves nothing needs to be kept.
+            spikes: torch.Tensor = self.neuron(sums, weight_units=True, disposable=True, bias=bias)
         return spikes
 
 
-def synaptic_sum(synapse: nn.Module, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """What arrives at the neurons for ``x`` ``[N, *]`` if ``synapse`` had the weight ``weight``.
+def synaptic_sum(synapse: nn.Module, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """What arrives at the neurons for ``x`` ``[N, *]`` if ``synapse`` had these weights.
 
     Args:
         synapse: Conv2d, Linear or SumPool2d.
         x: spikes, ``[N, C, H, W]`` or, for Linear, ``[*, F]``.
         weight: laid out as :meth:`BlockContainer.integer_weight` says.
+        bias: one for each channel, for Conv2d and Linear.
     """
     if isinstance(synapse, nn.Linear):
-        return F.linear(x, weight)
+        return F.linear(x, weight, bias)
     if isinstance(synapse, SumPool2d):
         channels = x.shape[1]
         weight = weight.expand(channels, -1, -1, -1)
         return F.conv2d(x, weight, None, synapse.stride, synapse.padding, synapse.dilation, channels)
     assert isinstance(synapse, nn.Conv2d)
-    return F.conv2d(x, weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
+    return F.conv2d(x, weight, bias, synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
 
 
 def _check_synapse(synapse: nn.Module) -> None:
@@ -230,14 +247,22 @@ def _check_synapse(synapse: nn.Module) -> None:
         raise BlockError("AvgPool2d divides, which no synapse of Loihi does: use sj2onnx.SumPool2d and a higher threshold.")
     if not isinstance(synapse, (nn.Conv2d, nn.Linear, SumPool2d)):
         raise BlockError(f"{name} is not a synapse that a block can hold: use Conv2d, Linear, SumPool2d or Flatten.")
-    if getattr(synapse, "bias", None) is not None:
-        raise BlockError(f"The {name} has a bias, which the blocks of Lava-DL do not: make it with bias=False.")
     if isinstance(synapse, nn.Conv2d):
-        if synapse.padding_mode != "zeros":
-            raise BlockError(
-                f"The Conv2d pads with padding_mode={synapse.padding_mode!r}, but only silence can be padded: use 'zeros'."
-            )
-        synapse.padding = _numeric_padding(synapse)
+        synapse.padding = numeric_padding(synapse)
+
+
+def _check_bias(synapse: nn.Module, node: CubaLIFNode) -> None:
+    if getattr(synapse, "bias", None) is None:
+        return
+    name = type(synapse).__name__
+    if node.norm is not None:
+        raise BlockError(f"The {name} has a bias, and its neuron a norm, which takes it away again: make it with bias=False.")
+    i_decay = node.device_params["i_decay"]
+    if i_decay != UNITY:
+        raise BlockError(
+            f"The {name} has a bias, which Loihi adds to the voltage, and the current decays by {i_decay} / {UNITY}, so that "
+            "SpikingJelly would add it up: use current_decay=1.0, or bias=False."
+        )
 
 
 def _check_norm(synapse: nn.Module, node: CubaLIFNode) -> None:
@@ -252,7 +277,14 @@ def _check_norm(synapse: nn.Module, node: CubaLIFNode) -> None:
         )
 
 
-def _numeric_padding(conv: nn.Conv2d) -> tuple[int, int]:
+def numeric_padding(conv: nn.Conv2d) -> tuple[int, int]:
+    """Zeros around the input, above and left.
+
+    Raises:
+        BlockError: it pads with something else, or with one zero more on one side.
+    """
+    if conv.padding_mode != "zeros":
+        raise BlockError(f"The Conv2d pads with padding_mode={conv.padding_mode!r}, but only silence can be padded: use 'zeros'.")
     if not isinstance(conv.padding, str):
         height, width = conv.padding
         return height, width

@@ -2,24 +2,22 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import base, lava_exchange, surrogate
+from spikingjelly.activation_based import lava_exchange, surrogate
 from torch.autograd.function import once_differentiable
 
+from . import native_training as native
+from .cuba_steps import UNITY, Input, Neuron, Steps, cuba_steps, whole_decay
 from .errors import BlockError
 from .quantised_norm import FoldedNorm, fold
 
 __all__ = ["CubaLIFNode"]
 
 _ALIGN = 64  # State registers count in 2**-6 of a weight unit.
-_UNITY = 4096  # Decays are fractions of 2**12.
-_HALF_RANGE = 2**23  # The state has 24 bits with sign.
 _HIGHEST_MANTISSA = 131071  # The threshold register has 17 bits.
 _HIGHEST_SCALE = 2**18  # Above it, float32 could not hold the number of state units in 1.0.
-_CACHED_ELEMENTS = 2**16  # float32 values of which a few copies fit into a core's cache
 
 _States = tuple[object, ...]
 
@@ -123,15 +121,15 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
             BlockError: the current decay rounds to 0, which NetX turns into garbage, or to anything but 1 where there is a
                 norm; or training made a decay NaN.
         """
-        i_decay, v_decay = (_whole_decay(d) for d in (self.current_decay, self.voltage_decay))
+        i_decay, v_decay = (whole_decay(d) for d in (self.current_decay, self.voltage_decay))
         if i_decay == 0:
             raise BlockError(
-                f"current_decay = {self.current_decay.detach().item() / _UNITY:g} rounds to 0 / 4096, a current that never "
+                f"current_decay = {self.current_decay.detach().item() / UNITY:g} rounds to 0 / 4096, a current that never "
                 "decays, which NetX cannot express: use at least 1 / 4096."
             )
-        if self.norm is not None and i_decay != _UNITY:
+        if self.norm is not None and i_decay != UNITY:
             raise BlockError(
-                f"current_decay is {i_decay} / {_UNITY}, and there is a norm: SpikingJelly keeps the current that has passed it, "
+                f"current_decay is {i_decay} / {UNITY}, and there is a norm: SpikingJelly keeps the current that has passed it, "
                 "which no neuron of Lava-DL or Loihi keeps; use current_decay=1.0, or norm=None."
             )
         return {"i_decay": i_decay, "v_decay": v_decay, "v_threshold": self.threshold_mantissa}
@@ -156,7 +154,7 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
             BlockError: the threshold lies between weight units where that counts, or a mean at the end of its range.
         """
         threshold = self.v_threshold * self.scale
-        if threshold % 1 and (folded.exponent > 0 or self.device_params["v_decay"] not in (0, _UNITY)):
+        if threshold % 1 and (folded.exponent > 0 or self.device_params["v_decay"] not in (0, UNITY)):
             raise BlockError(
                 f"v_threshold = {self.v_threshold} at scale {self.scale} is {threshold:g} weight units, which Lava-DL truncates "
                 "and SpikingJelly does not, and with this norm or leak that counts: use a whole number of weight units."
@@ -173,22 +171,36 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
 
         Formula: ``quantize_8bit`` of ``lava.lib.dl.slayer.neuron.base.Neuron``, with the same float operations.
         """
-        halves: torch.Tensor = lava_exchange.step_quantize(weight.to(torch.float32) / (2 / self.scale))
+        weight, step = weight.to(torch.float32), 2 / self.scale
+        if native.serves(weight) and weight.is_contiguous():
+            whole: torch.Tensor = _WholeWeight.apply(weight, step)
+            return whole
+        halves: torch.Tensor = lava_exchange.step_quantize(weight / step)
         return halves.clamp(-128, 127) * 2
+
+    def whole_bias(self, bias: torch.Tensor) -> torch.Tensor:
+        """``bias`` in weight units, rounded to a whole number in -4096 … 4095, float32; gradients pass straight through."""
+        whole: torch.Tensor = lava_exchange.step_quantize(bias.to(torch.float32) * self.scale)
+        return whole.clamp(-4096, 4095)
 
     def quantize_8bit(self, x: torch.Tensor, descale: bool = False) -> torch.Tensor:
         """``x`` on the grid of 8-bit weights: in real values, or with ``descale`` in weight units."""
         whole = self.whole_weight(x)
         return whole if descale else whole / self.scale
 
-    def forward(self, x: torch.Tensor, weight_units: bool = False) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, weight_units: bool = False, disposable: bool = False, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Spikes, float32, for an input ``[N, *]`` (step mode ``"s"``) or ``[T, N, *]`` (``"m"``).
 
         Args:
             x: real-valued input, truncated to whole state units as Lava-DL does; with ``weight_units`` synaptic sums in weight
                 units, rounded to whole ones, which is what a block hands over.
+            disposable: whether the memory of ``x`` may be written over, since nobody reads it any more: saves a pass over memory.
+            bias: what ``x`` in weight units holds that Loihi adds to the voltage and not to the current, whole, ``[C]``.
         """
-        spikes: torch.Tensor = super().forward(x.to(torch.float32), weight_units=weight_units)
+        options = {"weight_units": weight_units, "disposable": disposable, "bias": bias}
+        spikes: torch.Tensor = super().forward(x.to(torch.float32), **options)
         return spikes
 
     def materialize_states(self, inputs: tuple[torch.Tensor, ...], states: _States, step_mode: str) -> _States:
@@ -202,11 +214,17 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
         return (*states[:-2], *fitting)
 
     def multi_step_forward(self, x_seq: torch.Tensor, *args: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        """Spikes ``[T, N, *]``; step by step only where the states of every step are wanted."""
-        slow = self.store_v_seq or self.store_i_seq
-        owner = lava_exchange.CubaLIFNode if slow else base.MemoryModule
-        spikes: torch.Tensor = owner.multi_step_forward(self, x_seq, *args, **kwargs)
-        return spikes
+        """Spikes ``[T, N, *]``; states of every step are left in ``v_seq`` and ``i_seq`` where they are wanted."""
+        sequences = self.store_v_seq or self.store_i_seq
+        states = self.materialize_states((x_seq,), tuple(self._memories.values()), "m")
+        steps = self._steps(x_seq, states, sequences=sequences, **kwargs)
+        for name, state in zip(list(self._memories)[-2:], (steps.current, steps.voltage), strict=True):
+            self._memories[name] = state
+        if self.store_v_seq:
+            self.v_seq = steps.voltages
+        if self.store_i_seq:
+            self.i_seq = steps.currents
+        return steps.spikes
 
     def single_step_functional_forward(
         self, inputs: tuple[torch.Tensor, ...], states: _States, **kwargs: Any
@@ -216,50 +234,81 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
         return (spikes.squeeze(0),), states
 
     def multi_step_functional_forward(
-        self, inputs: tuple[torch.Tensor, ...], states: _States, weight_units: bool = False, **kwargs: Any
+        self, inputs: tuple[torch.Tensor, ...], states: _States, **kwargs: Any
     ) -> tuple[tuple[torch.Tensor, ...], _States]:
         """All steps with explicit states: ``((spikes,), states)``; the last two states are current and voltage."""
+        steps = self._steps(inputs[0], states, **kwargs)
+        return (steps.spikes,), (*states[:-2], steps.current, steps.voltage)
+
+    def _steps(
+        self,
+        x: torch.Tensor,
+        states: _States,
+        weight_units: bool = False,
+        disposable: bool = False,
+        bias: torch.Tensor | None = None,
+        sequences: bool = False,
+    ) -> Steps:
         if not getattr(self.surrogate_function, "spiking", True):
             raise BlockError("The surrogate function is not in spiking mode, but Loihi sends spikes: set spiking=True.")
-        x, registers = inputs[0], _Registers(self.s_scale, _ALIGN * self.threshold_mantissa)
+        s_scale, threshold = float(self.s_scale), _ALIGN * self.threshold_mantissa
+        arrives = Input(weight_units, disposable=disposable, bias=None if bias is None else _ALIGN * bias.detach())
         if self.norm is not None:
+            x, arrives = self._normed(x, weight_units)
             if weight_units and not self.training:
-                registers = self._folded_registers()
-            x, weight_units = self._normed(x, weight_units), False
-        spikes, current, voltage = _CubaLIFSteps.apply(  # type: ignore[no-untyped-call]
-            x,
-            *states[-2:],
-            self.current_decay.clamp(0, _UNITY),
-            self.voltage_decay.clamp(0, _UNITY),
-            self,
-            weight_units,
-            registers,
-        )
-        return (spikes,), (*states[:-2], current, voltage)
+                folded = self.folded_norm
+                assert folded is not None
+                s_scale, threshold = s_scale * 2.0**folded.state_exponent, _ALIGN * folded.v_threshold
+        current, voltage = states[-2:]
+        assert isinstance(current, torch.Tensor)
+        assert isinstance(voltage, torch.Tensor)
+        neuron = Neuron(s_scale, threshold, self.surrogate_function, self.detach_reset)
+        decays = self.current_decay.clamp(0, UNITY), self.voltage_decay.clamp(0, UNITY)
+        return cuba_steps(x, current, voltage, *decays, neuron, arrives, sequences=sequences)
 
-    def _normed(self, x: torch.Tensor, weight_units: bool) -> torch.Tensor:
-        """The current behind the norm, in real values ``[T, N, C, H, W]``, for an input as :meth:`forward` takes it."""
+    def _normed(self, x: torch.Tensor, weight_units: bool) -> tuple[torch.Tensor, Input]:
+        """Whole numbers ``[T, N, C, H, W]``, and what the norm makes of them, for an input as :meth:`forward` takes it.
+
+        Formula: ``BatchNorm2d.forward`` in ``spikingjelly/activation_based/lava_exchange.py``, step by step in training; with the
+        same float operations, in which the power of two between real values and whole numbers counts for nothing.
+        """
+        norm = self.norm
         if x.dim() != 5:
             raise BlockError(
                 f"The norm normalises images, but got neurons of the shape {list(x.shape[2:])}: put it behind a Conv2d, or use "
                 "norm=None."
             )
-        self.device_params  # noqa: B018  (refuses a current that is kept, which would have to pass the norm again)
-        if weight_units:
-            real = (x + (torch.round(x) - x).detach()) / self.scale
+        if not torch.compiler.is_compiling():  # the value of a tensor would break the graph in two
+            self.device_params  # noqa: B018  (refuses a current that is kept, which would have to pass the norm again)
+        whole = _Whole.apply(x, None if weight_units else self.s_scale)
+        unit = 1 / (self.scale if weight_units else self.s_scale)
+        if norm.training and norm.track_running_stats and len(x):
+            means = _StepMeans.apply(whole) * unit
+            with torch.no_grad():
+                variances = torch.stack([torch.var(step, unbiased=False) for step in whole]) * unit**2
+                self._track(means, variances, x[0].numel() / norm.num_features)
         else:
-            real = x + (torch.trunc(x * self.s_scale) / self.s_scale - x).detach()
-        if self.training and len(x):
-            return torch.stack([self.norm(step) for step in real])
-        normed: torch.Tensor = self.norm(real.flatten(0, 1)).view_as(real)
-        return normed
+            means = norm.running_mean.view(1, -1).expand(len(x), x.shape[2])
+            variances = norm.running_var.expand(len(x))
+        with torch.no_grad():
+            exponents = torch.ceil(torch.log2(torch.sqrt(variances + norm.eps)))
+            inverse_stds = 1 / torch.pow(2.0, exponents.clamp(-norm.weight_exp_bits, norm.weight_exp_bits))
+        bias = None
+        if weight_units and not self.training:
+            folded = self.folded_norm
+            assert folded is not None
+            held = (_ALIGN * folded.bias).to(torch.float32).expand(x.shape[2])
+            bias = None if (held % 1).any() else held  # else the block cannot be exported, but may still be evaluated
+        return whole, Input(weight_units, self.quantize_8bit(means), inverse_stds, unit, bias)
 
-    def _folded_registers(self) -> "_Registers":
-        folded = self.folded_norm
-        assert folded is not None
-        bias = _ALIGN * folded.bias.to(torch.float32).view(-1, 1, 1)
-        whole = not (bias % 1).any()  # else the block cannot be exported, but may still be evaluated
-        return _Registers(self.s_scale * 2.0**folded.state_exponent, _ALIGN * folded.v_threshold, bias if whole else None)
+    def _track(self, means: torch.Tensor, variances: torch.Tensor, numel: float) -> None:
+        """The norm's running statistics, step after step."""
+        norm = self.norm
+        mean, var, momentum = norm.running_mean, norm.running_var, norm.momentum
+        for step_mean, step_var in zip(means, variances, strict=True):
+            mean = (1.0 - momentum) * mean + momentum * step_mean
+            var = (1.0 - momentum) * var + momentum * step_var * numel / (numel + 1)
+        norm.running_mean, norm.running_var = mean, var
 
 
 def _checked_decay(name: str, decay: float | torch.Tensor) -> float:
@@ -284,141 +333,58 @@ def _checked_norm(norm: lava_exchange.BatchNorm2d | None, scale: int) -> lava_ex
     return norm
 
 
-def _whole_decay(decay: torch.Tensor) -> int:
-    value = decay.detach().item()
-    if math.isnan(value):
-        raise BlockError("A learned decay has become NaN: train again with a smaller learning rate.")
-    return min(max(round(value), 0), _UNITY)
-
-
-@dataclass(frozen=True)
-class _Registers:
-    """How the chip's registers hold a neuron's state.
-
-    Args:
-        s_scale: state units in 1.0.
-        threshold: in state units; the neuron fires above it.
-        bias: what the input holds already that the chip adds to the voltage, in state units, ``[C, 1, 1]``.
-    """
-
-    s_scale: float
-    threshold: int
-    bias: torch.Tensor | None = None
-
-
-class _CubaLIFSteps(torch.autograd.Function):
-    """All time steps of the neuron as one autograd node: whole numbers forward, the straight-through gradient backward.
-
-    Whole numbers are carried as float32, which holds all that 24-bit registers hold; products and sums that may leave that range
-    go through float64. Real values count only at the ends: states and gradients.
-    """
+class _WholeWeight(torch.autograd.Function):
+    """Weights in weight units, in one pass of the native library forward and one backward."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        x: torch.Tensor,
-        current: torch.Tensor,
-        voltage: torch.Tensor,
-        current_decay: torch.Tensor,
-        voltage_decay: torch.Tensor,
-        neuron: CubaLIFNode,
-        weight_units: bool,
-        registers: _Registers,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``x`` ``[T, N, *]``, states ``[N, *]`` in real values, decays 0 … 4096 → spikes, current and voltage at the end."""
-        i_keep, v_keep = _UNITY - _whole_decay(current_decay), _UNITY - _whole_decay(voltage_decay)
-        threshold, s_scale = registers.threshold, registers.s_scale
-        # In float64 the product comes nearer than 0.5 to the whole number that float32 had to round when it was divided.
-        u, v = (torch.round(state.to(torch.float64) * s_scale).to(torch.float32) for state in (current, voltage))
-
-        inputs = torch.round(x).mul_(_ALIGN) if weight_units else torch.trunc(x * s_scale)
-        currents = _currents(inputs, u, i_keep, registers.bias)
-        u_end = currents[-1].clone() if len(currents) else u
-        learns_i_decay = ctx.needs_input_grad[3]
-        voltages = currents.clone() if learns_i_decay else currents  # before the reset; made in place where currents may go
-        spikes = torch.empty_like(voltages)
-        for v_step, s_step in zip(voltages, spikes, strict=True):
-            v_step.add_(v if v_keep == _UNITY else _decayed(v, v_keep)).clamp_(1 - _HALF_RANGE, _HALF_RANGE - 1)
-            torch.gt(v_step, threshold, out=s_step)
-            v = torch.where(s_step > 0, 0.0, v_step)
-
-        ctx.save_for_backward(voltages, currents if learns_i_decay else None, current, voltage)
-        ctx.neuron, ctx.registers, ctx.keep = neuron, registers, (i_keep / _UNITY, v_keep / _UNITY)
-        ctx.gain = 1 / neuron.scale if weight_units else 1.0
-        return spikes, u_end / s_scale, v / s_scale
+    def forward(ctx: Any, weight: torch.Tensor, step: float) -> torch.Tensor:
+        """``step`` is the real value of two weight units."""
+        ctx.save_for_backward(weight)
+        ctx.step = step
+        return native.whole_weights(weight, step)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad_s: torch.Tensor, grad_u_end: torch.Tensor, grad_v_end: torch.Tensor) -> tuple[Any, ...]:
-        """Backpropagate ``u = i_keep u' + x``, ``v = v_keep v' + u``, ``s = surrogate(v - threshold)``, ``v' = v (1 - s)``."""
-        voltages, currents, current, voltage = ctx.saved_tensors
-        neuron, (i_keep, v_keep) = ctx.neuron, ctx.keep
-        threshold, s_scale = ctx.registers.threshold, ctx.registers.s_scale
-        steps = range(len(voltages) - 1, -1, -1)
-        if not steps:
-            return None, grad_u_end, grad_v_end, None, None, None, None, None
-        slopes = _slopes(neuron.surrogate_function, voltages, threshold, s_scale)
-        # Where the reset counts, slopes are needed again; else the gradient takes their place.
-        grad_v = slopes.mul_(grad_s) if neuron.detach_reset else slopes * grad_s
-        grad_after = grad_v_end  # with respect to the voltage after the reset
-        for t in steps:
-            through_reset = torch.where(voltages[t] > threshold, 0.0, grad_after)
-            if not neuron.detach_reset:
-                through_reset.addcmul_(slopes[t] * voltages[t], grad_after, value=-1 / s_scale)
-            grad_after = grad_v[t].add_(through_reset) * v_keep
-        grad_v_decay = grad_i_decay = None
-        if ctx.needs_input_grad[4]:
-            after_reset = torch.where(voltages > threshold, 0.0, voltages) / s_scale
-            grad_v_decay = ((grad_v[1:] * after_reset[:-1]).sum() + (grad_v[0] * voltage).sum()) / -_UNITY
-
-        grad_u = grad_v
-        grad_u[-1] += grad_u_end
-        if i_keep:
-            for t in steps[1:]:
-                grad_u[t].add_(grad_u[t + 1], alpha=i_keep)
-        if currents is not None:
-            grad_i_decay = ((grad_u[1:] * currents[:-1]).sum() / s_scale + (grad_u[0] * current).sum()) / -_UNITY
-        return grad_u * ctx.gain, grad_u[0] * i_keep, grad_after, grad_i_decay, grad_v_decay, None, None, None
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Straight through inside of the range."""
+        (weight,) = ctx.saved_tensors
+        return native.whole_weights(weight, ctx.step, grad.contiguous()), None
 
 
-def _slopes(
-    surrogate_function: Callable[[torch.Tensor], torch.Tensor], voltages: torch.Tensor, threshold: int, s_scale: float
-) -> torch.Tensor:
-    """The surrogate's derivative at every voltage, ``[T, N, *]``, made in parts that fit into the processor's cache."""
-    slopes = torch.empty_like(voltages)
-    part = 1 + _CACHED_ELEMENTS // max(1, voltages[0].numel())
-    for v, slope in zip(torch.split(voltages, part), torch.split(slopes, part), strict=True):
-        with torch.enable_grad():
-            # Half a unit below the first voltage that fires, so that the surrogate's own step is where the chip's is.
-            distance = ((v - (threshold + 0.5)) / s_scale).requires_grad_()
-            slope.copy_(torch.autograd.grad(surrogate_function(distance).sum(), distance)[0])
-    return slopes
+class _Whole(torch.autograd.Function):
+    """An input in whole weight or state units; its gradient passes straight through."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, s_scale: float | None) -> torch.Tensor:
+        """``x`` rounded, or ``x`` in state units truncated."""
+        return torch.round(x) if s_scale is None else torch.trunc(x * s_scale)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, float | None], output: torch.Tensor) -> None:
+        """Keep the factor."""
+        ctx.s_scale = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """The factor's part is left."""
+        return (grad if ctx.s_scale is None else grad * ctx.s_scale), None
 
 
-def _currents(inputs: torch.Tensor, u: torch.Tensor, keep: int, bias: torch.Tensor | None) -> torch.Tensor:
-    """The synaptic current of every step, and the bias where there is one, ``[T, N, *]``; may be ``inputs`` itself."""
-    if bias is not None:  # There is none where currents are kept. The register wraps what comes from the synapse alone.
-        return _wrapped(inputs - bias) + bias
-    if keep == 0:
-        return _wrapped(inputs)
-    currents = torch.empty_like(inputs)
-    for x_step, u_step in zip(inputs, currents, strict=True):
-        u = _wrapped(_decayed(u, keep) + x_step)
-        u_step.copy_(u)
-    return currents
+class _StepMeans(torch.autograd.Function):
+    """The mean of each step and channel, ``[T, N, C, H, W]`` → ``[T, C]``, each by the sum that SpikingJelly forms."""
 
+    @staticmethod
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        """One step after the other, which stays in the caches."""
+        return torch.stack([torch.mean(step, dim=(0, 2, 3)) for step in x])
 
-def _decayed(state: torch.Tensor, keep: int) -> torch.Tensor:
-    """``state * keep / 4096`` rounded toward zero; the product needs up to 37 bits, which float64 holds exactly."""
-    return state.to(torch.float64, copy=True).mul_(keep / _UNITY).trunc_()
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        """Keep the shape."""
+        ctx.shape = inputs[0].shape
 
-
-def _wrapped(u: torch.Tensor) -> torch.Tensor:
-    """Wrap a current that left the 24-bit range once, as the register does."""
-    if u.numel() == 0:
-        return u
-    low, high = u.aminmax()
-    if low > -_HALF_RANGE and high <= _HALF_RANGE:  # nearly always, and cheaper to see than to wrap
-        return u
-    u = torch.where(u > _HALF_RANGE, u - 2 * _HALF_RANGE, u)
-    return torch.where(u <= -_HALF_RANGE, u + 2 * _HALF_RANGE, u)
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        """The same for all elements of a step and channel."""
+        T, N, C, H, W = ctx.shape
+        return (grad / (N * H * W)).view(T, 1, C, 1, 1).expand(ctx.shape)

@@ -1,6 +1,7 @@
 // What libsnn_ops exports.
 #include "kernels/isa.h"
 #include "neurons_cpu.h"
+#include "training.h"
 
 #define SNN_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -22,3 +23,18 @@ SNN_EXPORT int snn_ops_use_isa(const char* isa) { return snn::use_isa(isa); }
 
 // 1 where the kernels in use make a block faster than onnxruntime's own convolution and a CubaLIF node behind it: the plain ones do not.
 SNN_EXPORT int snn_ops_fast_blocks() { return snn::kernels().fast_block; }
+
+// For training; see training.h. Null, or what is wrong with the call.
+SNN_EXPORT const char* snn_training_forward(const snn::TrainingForward* call, int threads) {
+  return call ? snn::training_forward(*call, threads) : "The call is missing.";
+}
+
+SNN_EXPORT const char* snn_training_backward(const snn::TrainingBackward* call, int threads) {
+  return call ? snn::training_backward(*call, threads) : "The call is missing.";
+}
+
+// Weights in weight units, even and in -256 ... 254, of weights in real values, of which `step` are two units; or, where the gradient of
+// the former is given, that of the latter.
+SNN_EXPORT const char* snn_training_weights(const float* weight, const float* grad_whole, float* result, std::int64_t count, double step) {
+  return snn::training_weights(weight, grad_whole, result, count, step);
+}

@@ -222,8 +222,8 @@ def normed(current_decay: float = 1.0) -> nn.Module:
 
 
 MISUSE = {
-    "bias": (lambda: BlockContainer(nn.Linear(2, 2), IF()), "bias=False"),
-    "conv bias": (lambda: BlockContainer(nn.Conv2d(1, 1, 1), IF()), "bias=False"),
+    "bias of a kept current": (lambda: BlockContainer(nn.Linear(2, 2), CubaLIFNode(0.5, 0.0)), "current_decay=1.0"),
+    "bias before a norm": (lambda: BlockContainer(nn.Conv2d(1, 3, 1), normed()), "bias=False"),
     "v_reset": (lambda: BlockContainer(nn.Linear(**FC), IF(v_reset=0.1)), "resets to 0.1"),
     "soft reset": (lambda: BlockContainer(nn.Linear(**FC), IF(v_reset=None)), "subtraction"),
     "v_reset of CubaLIF": (lambda: CubaLIFNode(1.0, 0.0, v_reset=None), "v_reset is None"),

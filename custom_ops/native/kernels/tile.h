@@ -102,6 +102,57 @@ struct FeedbackTile {
   std::int32_t* sums;   // of 32 bits: larger ones wrap around
 };
 
+// Neurons of a tile in training: its rows and states fit into the nearest cache.
+constexpr std::size_t training_tile_size = 2048;
+
+// What arrives at neurons in training.
+enum class TrainingInput : std::int32_t {
+  weight_units,  // synaptic sums in weight units, rounded to whole ones
+  real_values,   // truncated to whole state units
+  normed,        // whole numbers, of which each is `unit`, minus the mean of step and channel and times the inverse of the step's deviation
+};
+
+// CUBA neurons forward in training. Sequences are [T, stride] from the tile's first neuron on.
+struct TrainingForwardTile {
+  TrainingInput input;
+  std::int32_t i_keep, v_keep;  // 4096 minus decay
+  std::int32_t threshold;       // in state units
+  float s_scale;                // state units in 1.0
+  std::size_t steps, stride, count;
+  const float* x;
+  float* s;
+  float* charged;                // potential before the reset in state units, or null; may be x
+  float *currents, *voltages;    // of every step after it, real values, or null
+  float *u, *v;                  // states in whole units, updated
+  std::int32_t lowest, highest;  // of what was written to `charged`, as ordered() in training.h numbers them; written
+  const float* bias;  // what the input, not of real values, holds that the current's register does not, in state units [count], or null
+  // Behind a norm: channels change every `inner` neurons, for the first time `first_left` neurons after the tile's first.
+  float unit;
+  const float *means, *inverse_stds;  // [T, channels] and [T]
+  std::size_t channels, inner, first_channel, first_left;
+};
+
+// The same backward. Gradients are those of real values.
+struct TrainingBackwardTile {
+  float i_keep, v_keep;  // 1 minus decay
+  float threshold;       // in state units
+  float unit;            // real value of a state unit
+  float gain;            // of the input
+  const float* gains;    // another one for each step, or null
+  bool through_reset;    // whether the reset has a gradient
+  std::size_t steps, stride, grad_s_stride, count;
+  const float* slopes;   // the surrogate's, for each neuron and step, where there is no table
+  const float* table;    // or for each potential from `table_from` on, as far as number `table_last`
+  float table_from, table_inverse_step, table_last;
+  const float* grad_s;
+  const float *charged, *currents;              // currents only for i_sum
+  const float *grad_voltages, *grad_currents;   // or null
+  const float *first_u, *first_v;               // states before the first step, for the sums
+  float* grad_x;
+  float *grad_u, *grad_v;                       // with respect to the states after the last step, and then before the first
+  double *i_sum, *v_sum;                        // of gradient times state, added to; null where not wanted
+};
+
 // The kernels of one instruction set.
 struct Kernels {
   const char* isa;
@@ -112,6 +163,10 @@ struct Kernels {
   bool (*whole_bytes)(const float* x, std::uint8_t* bytes, std::size_t count);
   void (*feedback)(const FeedbackTile&);
   bool (*whole_words)(const float* x, std::int16_t* words, std::size_t count);
+  void (*training_forward)(TrainingForwardTile&);
+  void (*training_backward)(const TrainingBackwardTile&);
+  void (*training_weights)(const float* weight, float* whole, std::size_t count, float step);
+  void (*training_weights_back)(const float* weight, const float* grad_whole, float* grad, std::size_t count, float step);
   bool fast_block;  // whether that one has vector instructions
 };
 
