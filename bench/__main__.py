@@ -15,7 +15,7 @@ from rich.console import Console
 
 from custom_ops.atomic_write import replacing
 
-from . import conversion, here
+from . import conversion, here, training
 from .page import Results, markdown, picture
 from .timing import THREADS
 from .workloads import NETWORK, NEURON, network_input, neuron_input
@@ -76,12 +76,16 @@ def _measured(console: Console, lava: Path | None) -> Results:
     neurons["SpikingJelly, CubaLIFNode"], spikes = here.neuron_seconds(here.spikingjelly_neuron(), sums / 64, 5)
     differ["SpikingJelly, CubaLIFNode alone"] = int((spikes != expected).sum())
 
+    console.print("training ...")
+    training_network, training_neurons = training.network_steps(), training.neuron_steps()
+
     if lava is not None:
         console.print("slayer and Lava's simulation ...")
         found = _lava_peers(lava, model, {"input": x, "output": output, "sums": sums, "spikes": expected})
         network["Lava-DL slayer"] = found["slayer network"]
         network["NetX on Lava's simulation"] = found["lava step and sample"] * NETWORK["steps"] * NETWORK["samples"]
         neurons["Lava-DL slayer"] = found["slayer neuron"]
+        training_network["Lava-DL slayer"] = found["slayer training"]
         differ |= {
             "Lava-DL slayer": int(found["slayer network differs"]),
             "Lava-DL slayer's neuron": int(found["slayer neuron differs"]),
@@ -94,6 +98,8 @@ def _measured(console: Console, lava: Path | None) -> Results:
         others_load=others_load,
         network=network,
         neurons=neurons,
+        training_network=training_network,
+        training_neurons=training_neurons,
         growth={axis: list(zip(sizes, here.growth(sizes, 21), strict=True)) for axis, sizes in _SIZES.items()},
         bytes_per_neuron_step=here.peak_bytes_per_neuron_step(),
         export_seconds=here.export_seconds(20),

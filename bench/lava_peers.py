@@ -8,13 +8,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import onnx2lava
 
 from .timing import THREADS, median_seconds
-from .workloads import NEURON
+from .workloads import NEURON, TRAINING
 
 _RUNS = 5
 
@@ -44,9 +45,36 @@ def main() -> int:
         found["slayer neuron"] = median_seconds(lambda: neuron(sums), _RUNS)
         found["slayer neuron differs"] = int((np.moveaxis(neuron(sums).numpy(), -1, 0) != data["spikes"]).sum())
 
+    found["slayer training"] = _training_seconds(slayer)
     found["lava step and sample"], found["lava network differs"] = _lava(network, data["input"], data["output"])
     Path(target).write_text(json.dumps(found), encoding="utf-8")
     return 0
+
+
+def _training_seconds(slayer: Any) -> float:
+    """A training step of the reference network in slayer's own blocks, forward and backward, as bench.training measures ours."""
+    import torch
+
+    torch.manual_seed(0)
+    channels, size, samples = TRAINING["channels"], TRAINING["image_size"], TRAINING["samples"]
+    neuron = {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.0}
+    net = torch.nn.Sequential(
+        slayer.block.cuba.Conv(neuron, 1, channels, 3, padding=1, weight_scale=3),
+        slayer.block.cuba.Conv(neuron, channels, channels, 2, stride=2, weight_scale=3),
+        slayer.block.cuba.Conv(neuron, channels, channels, 3, padding=1, weight_scale=3),
+        slayer.block.cuba.Conv(neuron, channels, channels, 2, stride=2, weight_scale=3),
+        slayer.block.cuba.Flatten(),
+        slayer.block.cuba.Dense(neuron, channels * (size // 4) ** 2, 128, weight_scale=3),
+        slayer.block.cuba.Dense(neuron, 128, 10, weight_scale=3),
+    )
+    x = (torch.rand(samples, 1, size, size, TRAINING["steps"]) < 0.3).float()
+    labels = torch.randint(0, 10, (samples,))
+
+    def step() -> None:
+        net.zero_grad()
+        torch.nn.functional.cross_entropy(net(x).mean(-1), labels).backward()
+
+    return median_seconds(step, _RUNS)
 
 
 def _lava(network: onnx2lava.Network, x: np.ndarray, expected: np.ndarray) -> tuple[float, int]:  # type: ignore[type-arg]

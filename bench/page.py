@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .workloads import NETWORK, NEURON
+from .workloads import NETWORK, NEURON, TRAINING
 
 __all__ = ["Results", "markdown", "picture"]
 
@@ -21,6 +21,8 @@ class Results:
         others_load: the machine's load average before.
         network: reference network, by who ran it.
         neurons: one layer of neurons, likewise.
+        training_network: a training step of the reference network, forward and backward, likewise.
+        training_neurons: the same of one layer of neurons.
         growth: by axis, ``(steps, samples, neurons)``, and the times of native ``CubaLIF`` and of a copy of the same bytes.
         bytes_per_neuron_step: growth of peak memory, of which input and output are 8.
         export_seconds: export of 20 blocks.
@@ -33,6 +35,8 @@ class Results:
     others_load: float
     network: Mapping[str, float]
     neurons: Mapping[str, float]
+    training_network: Mapping[str, float]
+    training_neurons: Mapping[str, float]
     growth: Mapping[str, Sequence[tuple[tuple[int, int, int], tuple[float, float]]]]
     bytes_per_neuron_step: float
     export_seconds: float
@@ -60,6 +64,16 @@ def markdown(results: Results) -> str:
         f"## One layer: {NEURON.steps} time steps of {NEURON.neurons:,} neurons",
         "",
         *_table(results.neurons, _OURS_NEURON),
+        "",
+        f"## Training step: {TRAINING['channels']} channels, T = {TRAINING['steps']}, N = {TRAINING['samples']}",
+        "",
+        "Forward and backward, without the optimiser; in this environment by turns. Half as long is 0.50.",
+        "",
+        *_ratios(results.training_network),
+        "",
+        f"One layer of {TRAINING['channels'] * TRAINING['image_size'] ** 2:,} neurons, likewise:",
+        "",
+        *_ratios(results.training_neurons),
         "",
         "## Growth of native CubaLIF",
         "",
@@ -121,6 +135,13 @@ def _warning(results: Results) -> list[str]:
 def _table(times: Mapping[str, float], ours: str) -> list[str]:
     rows = ["| | ms | times ours |", "| --- | --: | --: |"]
     return rows + [f"| {name} | {1e3 * taken:,.2f} | {taken / times[ours]:,.1f} |" for name, taken in times.items()]
+
+
+def _ratios(times: Mapping[str, float]) -> list[str]:
+    """Times in training, beside those of SpikingJelly's plain neurons."""
+    plain = times["SpikingJelly, IFNode"]
+    rows = ["| | ms | times SpikingJelly's IFNode |", "| --- | --: | --: |"]
+    return rows + [f"| {name} | {1e3 * taken:,.1f} | {taken / plain:.2f} |" for name, taken in times.items()]
 
 
 def _lava_step(results: Results, steps: int) -> str:

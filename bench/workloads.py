@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NETWORK", "NEURON", "NeuronWorkload", "network_input", "neuron_input"]
+__all__ = ["NETWORK", "NEURON", "TRAINING", "NeuronWorkload", "network_input", "neuron_input"]
 
 Array = npt.NDArray[Any]
 
 NETWORK = {"channels": 16, "image_size": 28, "steps": 32, "samples": 16}
 """The reference network at the size of its tutorial."""
+
+TRAINING = {"channels": 16, "image_size": 28, "steps": 16, "samples": 32}
+"""The same in training."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
             SpikingJelly keeps the current behind the norm and Lava-DL the one before it, and ``scale`` a power of two.
         detach_reset: whether the reset is left out of the gradient.
         step_mode: ``"s"`` for inputs ``[N, *]``, ``"m"`` for ``[T, N, *]``.
-        store_v_seq: keep the membrane potential after the reset of every step in ``v_seq``, ``[T, N, *]``; slow.
+        store_v_seq: keep the membrane potential after the reset of every step in ``v_seq``, ``[T, N, *]``.
         store_i_seq: keep the synaptic current of every step in ``i_seq``, likewise, in step mode ``"m"``.
 
     Raises:

@@ -1,0 +1,95 @@
+"""What a training step costs: networks and neurons by turns in one process, so that whatever slows the machine slows all of them."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from spikingjelly.activation_based import functional, lava_exchange, neuron, surrogate
+from torch import nn
+
+import sj2onnx
+from models.mnist_csnn import FloatMNISTNet, MNISTNet
+
+from .timing import THREADS
+from .workloads import TRAINING
+
+__all__ = ["BLOCKS", "SPIKINGJELLY", "network_steps", "neuron_steps"]
+
+BLOCKS, SPIKINGJELLY = "ours, BlockContainers", "SpikingJelly, IFNode"
+_RUNS = 21
+
+
+def network_steps() -> dict[str, float]:
+    """Seconds of a training step, forward and backward, of the reference network; the median."""
+    torch.manual_seed(0)
+    channels, size, samples = TRAINING["channels"], TRAINING["image_size"], TRAINING["samples"]
+    x = (torch.rand(TRAINING["steps"], samples, 1, size, size) < 0.3).float()
+    labels = torch.randint(0, 10, (samples,))
+    normed = MNISTNet(channels, size)
+    for block in normed.conv_fc:
+        assert isinstance(block, sj2onnx.BlockContainer)
+        if isinstance(block.synapse, nn.Conv2d):
+            norm = lava_exchange.BatchNorm2d(block.synapse.out_channels)
+            options = {"surrogate_function": surrogate.ATan(), "detach_reset": True, "step_mode": "m"}
+            block.neuron = sj2onnx.CubaLIFNode(1.0, 0.0, norm=norm, **options)
+
+    def step(net: nn.Module, x: torch.Tensor) -> Callable[[], None]:
+        def run() -> None:
+            functional.reset_net(net)
+            net.zero_grad()
+            F.cross_entropy(net(x).mean(0), labels).backward()  # type: ignore[no-untyped-call]
+
+        return run
+
+    last = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).view(x.shape)
+    plain = FloatMNISTNet(channels, size)
+    return _by_turns(
+        {
+            SPIKINGJELLY: step(plain, x),
+            BLOCKS: step(MNISTNet(channels, size), x),
+            "ours, with the quantised norm": step(normed, x),
+            "ours, memory with the channels last": step(MNISTNet(channels, size).to(memory_format=torch.channels_last), last),  # type: ignore[call-overload]
+        }
+    )
+
+
+def neuron_steps() -> dict[str, float]:
+    """Likewise of one layer of neurons, the first of that network."""
+    torch.manual_seed(0)
+    shape = TRAINING["steps"], TRAINING["samples"], TRAINING["channels"], TRAINING["image_size"], TRAINING["image_size"]
+    x, gradient = torch.randn(shape, requires_grad=True), torch.randn(shape)
+
+    def step(node: nn.Module) -> Callable[[], None]:
+        def run() -> None:
+            functional.reset_net(node)
+            x.grad = None
+            node(x).backward(gradient)
+
+        return run
+
+    def options(detach_reset: bool) -> dict[str, Any]:
+        return {"surrogate_function": surrogate.ATan(), "detach_reset": detach_reset, "step_mode": "m"}
+
+    return _by_turns(
+        {
+            SPIKINGJELLY: step(neuron.IFNode(**options(True))),
+            "ours, CubaLIFNode": step(sj2onnx.CubaLIFNode(1.0, 0.0, **options(True))),
+            "ours, CubaLIFNode, gradient through the reset": step(sj2onnx.CubaLIFNode(1.0, 0.0, **options(False))),
+            "ours, CubaLIFNode that leaks": step(sj2onnx.CubaLIFNode(0.5, 0.1, **options(True))),
+        }
+    )
+
+
+def _by_turns(calls: Mapping[str, Callable[[], None]]) -> dict[str, float]:
+    torch.set_num_threads(THREADS)
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(_RUNS + 2):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if turn >= 2:  # the first two only warm up
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}
