@@ -1,4 +1,4 @@
-"""What a training step costs: networks and neurons by turns in one process, so that whatever slows the machine slows all of them."""
+"""What a training step costs: networks and neurons by turns in one process, so that what slows the machine slows all of them."""
 
 import statistics
 import time

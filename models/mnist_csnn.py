@@ -69,7 +69,8 @@ class FloatMNISTNet(nn.Module):
 
 
 def _block(synapse: nn.Conv2d | nn.Linear) -> BlockContainer:
-    return BlockContainer(*_float_block(synapse))
+    quantised, node = _float_block(synapse)
+    return BlockContainer(quantised, node)
 
 
 def _float_block(synapse: nn.Conv2d | nn.Linear, norm: bool = False) -> tuple[nn.Module, ...]:

@@ -138,7 +138,8 @@ def _accuracies(task: _Task, seed: int, console: Console) -> dict[str, float]:
 
 
 def _exported(net: nn.Module, x: Array) -> bytes:
-    return sj2onnx.export(net.eval(), torch.from_numpy(x[:, :1]).float()).SerializeToString()
+    model: bytes = sj2onnx.export(net.eval(), torch.from_numpy(x[:, :1]).float()).SerializeToString()
+    return model
 
 
 def _right(model: onnx.ModelProto, x: Array, labels: npt.NDArray[np.int64]) -> float:

@@ -9,8 +9,8 @@ from spikingjelly.activation_based import base, lava_exchange, neuron
 from torch import nn
 from torch.nn.modules.utils import _pair
 
+from .cuba_memory import UNITY
 from .cuba_neuron import CubaLIFNode
-from .cuba_steps import UNITY
 from .errors import BlockError
 from .quantised_norm import folded_weight
 

@@ -35,6 +35,7 @@ class _Stage:
         source: what it reads, None for the network's input or anything that no module made.
         x: what it read from there, where that was looked at.
         y: what it made of it.
+        codes: whether it reads images, or what was made of them before there were any spikes: the host runs it.
     """
 
     path: str
@@ -42,6 +43,7 @@ class _Stage:
     source: "_Stage | None" = None
     x: torch.Tensor | None = None
     y: torch.Tensor | None = None
+    codes: bool = False
 
     @property
     def name(self) -> str:
@@ -118,6 +120,7 @@ def _traced(net: nn.Module, calibration: torch.Tensor) -> list[_Stage]:
     stages: list[_Stage] = []
     made_by: dict[int, _Stage] = {}
     hooks = []
+    images = bool((calibration % 1).any())
 
     def keep(path: str, module: nn.Module) -> object:
         def hook(module: nn.Module, args: tuple[torch.Tensor, ...], y: torch.Tensor) -> None:
@@ -126,7 +129,10 @@ def _traced(net: nn.Module, calibration: torch.Tensor) -> list[_Stage]:
                     f"The module {path!r} ({type(module).__name__}) is called more than once, but a block has its own weights: "
                     "use a copy of it in each place."
                 )
-            stage = _Stage(path, module, made_by.get(id(args[0])), args[0], y)
+            source = made_by.get(id(args[0]))
+            first = not any(isinstance(each.module, neuron.BaseNode | BlockContainer) for each in stages)
+            codes = source.codes and not isinstance(source.module, neuron.BaseNode) if source else images and first
+            stage = _Stage(path, module, source, args[0], y, codes)
             stages.append(stage)
             made_by[id(y)] = stage
 
@@ -145,6 +151,8 @@ def _traced(net: nn.Module, calibration: torch.Tensor) -> list[_Stage]:
 
 
 def _convert_neurons(net: nn.Module, stage: _Stage, calibrated: bool) -> None:
+    if stage.codes:
+        return
     chain = _chain(stage)
     synapses = [part for part in chain if isinstance(part.module, nn.Conv2d | nn.Linear)]
     if not chain or len(synapses) > 1 or (not synapses and not isinstance(chain[0].module, nn.AvgPool2d)):
@@ -153,8 +161,11 @@ def _convert_neurons(net: nn.Module, stage: _Stage, calibrated: bool) -> None:
             "it, and leave residual sums to onnx2lava.quantize."
         )
     first = chain[0]
-    if _spiking(first) is None and first.x is not None and bool((first.x % 1).any()):
-        return  # images: the host turns them into spikes
+    if first.x is not None and bool((first.x % 1).any()):
+        raise BlockError(
+            f"{first.name} reads what is neither spikes nor whole numbers of them: let modules do what lies before it, such as "
+            "layer.AvgPool2d, or put factors into its weights."
+        )
     try:
         node, factor, threshold = _dynamics(stage.module)
         if not synapses:
@@ -227,9 +238,9 @@ def _dynamics(module: nn.Module) -> tuple[tuple[float, nn.Module, bool], float, 
     """
     kinds: dict[type, float] = {neuron.IFNode: 0.0}
     if type(module) is neuron.LIFNode:
-        kinds[neuron.LIFNode] = 1 / module.tau
+        kinds[neuron.LIFNode] = 1 / float(module.tau)  # type: ignore[arg-type]
     elif type(module) is neuron.ParametricLIFNode:
-        kinds[neuron.ParametricLIFNode] = float(module.w.detach().sigmoid())
+        kinds[neuron.ParametricLIFNode] = float(torch.sigmoid(module.w.detach()))  # type: ignore[arg-type, operator]
     if type(module) not in kinds:
         raise BlockError("of the neurons of plain layers, IFNode, LIFNode and ParametricLIFNode have a counterpart on Loihi.")
     assert isinstance(module, neuron.BaseNode)
@@ -264,7 +275,8 @@ def _fitted(
         raise BlockError(f"its threshold lies {threshold:g} above its reset, and Loihi's is never negative: use a higher one.")
     if not synapse.weight.isfinite().all() or not synapse.bias.isfinite().all():
         raise BlockError("its weights are not finite: train again with a smaller learning rate.")
-    candidates = sorted(_scales(synapse, threshold), key=lambda scale: _error(synapse, threshold, scale))
+    # Of equals the largest, at which a threshold between whole numbers is missed by least, and training finds the most weights.
+    candidates = sorted(_scales(synapse, threshold), key=lambda scale: (_error(synapse, threshold, scale), -scale))
     if not calibrated:
         candidates = candidates[:1]
     found: list[tuple[float, BlockContainer]] = []
@@ -283,7 +295,10 @@ def _fitted(
 
 
 def _scales(synapse: Synapse, threshold: float) -> set[int]:
-    """Whole scales at which threshold and biases fit into their registers, and nearly all weights do."""
+    """Whole scales at which threshold and biases fit into their registers, and nearly all weights do.
+
+    Powers of two are among them: what was trained on such a grid, or was made of it, stays as it is.
+    """
     largest = float(synapse.weight.abs().max())
     bound = min(_HIGHEST_SCALE, _HIGHEST_MANTISSA / threshold)
     if synapse.bias.any():
@@ -293,7 +308,8 @@ def _scales(synapse: Synapse, threshold: float) -> set[int]:
             "its threshold or a bias is so much larger than 1 that no scale fits it: divide its weights and threshold."
         )
     fits = _HIGHEST_WEIGHT / largest if largest else bound
-    return {max(1, min(int(bound), round(fits * factor))) for factor in _CANDIDATES}
+    fitting = {max(1, min(int(bound), round(fits * factor))) for factor in _CANDIDATES}
+    return fitting | {2**exponent for exponent in range(19) if fits / 16 <= 2**exponent <= min(bound, 2 * fits)}
 
 
 def _error(synapse: Synapse, threshold: float, scale: int) -> float:
@@ -317,9 +333,9 @@ def _pool_block(chain: list[_Stage], module: nn.Module, node: tuple[float, nn.Mo
 
 
 def _convert_max_pool(net: nn.Module, stage: _Stage) -> None:
+    if stage.codes:
+        return
     source = _spiking(stage)
-    if source is None and stage.x is not None and bool((stage.x % 1).any()):
-        return  # of images
     if stage.source is not source and any(not isinstance(part.module, _Passing) for part in _chain(stage)):
         raise BlockError(
             f"{stage.name} takes the largest of sums, which no synapse of Loihi does: put it behind the neurons, or use "

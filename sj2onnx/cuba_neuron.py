@@ -9,7 +9,8 @@ from spikingjelly.activation_based import lava_exchange, surrogate
 from torch.autograd.function import once_differentiable
 
 from . import native_training as native
-from .cuba_steps import UNITY, Input, Neuron, Steps, cuba_steps, whole_decay
+from .cuba_memory import UNITY, whole_decay
+from .cuba_steps import Input, Neuron, Steps, cuba_steps
 from .errors import BlockError
 from .quantised_norm import FoldedNorm, fold
 
@@ -173,7 +174,7 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
         """
         weight, step = weight.to(torch.float32), 2 / self.scale
         if native.serves(weight) and weight.is_contiguous():
-            whole: torch.Tensor = _WholeWeight.apply(weight, step)
+            whole: torch.Tensor = _WholeWeight.apply(weight, step)  # type: ignore[no-untyped-call]
             return whole
         halves: torch.Tensor = lava_exchange.step_quantize(weight / step)
         return halves.clamp(-128, 127) * 2
@@ -251,6 +252,7 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
     ) -> Steps:
         if not getattr(self.surrogate_function, "spiking", True):
             raise BlockError("The surrogate function is not in spiking mode, but Loihi sends spikes: set spiking=True.")
+        x = x.to(torch.float32)
         s_scale, threshold = float(self.s_scale), _ALIGN * self.threshold_mantissa
         arrives = Input(weight_units, disposable=disposable, bias=None if bias is None else _ALIGN * bias.detach())
         if self.norm is not None:
@@ -259,9 +261,7 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
                 folded = self.folded_norm
                 assert folded is not None
                 s_scale, threshold = s_scale * 2.0**folded.state_exponent, _ALIGN * folded.v_threshold
-        current, voltage = states[-2:]
-        assert isinstance(current, torch.Tensor)
-        assert isinstance(voltage, torch.Tensor)
+        current, voltage = (torch.as_tensor(state).to(x).expand(x.shape[1:]) for state in states[-2:])
         neuron = Neuron(s_scale, threshold, self.surrogate_function, self.detach_reset)
         decays = self.current_decay.clamp(0, UNITY), self.voltage_decay.clamp(0, UNITY)
         return cuba_steps(x, current, voltage, *decays, neuron, arrives, sequences=sequences)
@@ -280,10 +280,10 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
             )
         if not torch.compiler.is_compiling():  # the value of a tensor would break the graph in two
             self.device_params  # noqa: B018  (refuses a current that is kept, which would have to pass the norm again)
-        whole = _Whole.apply(x, None if weight_units else self.s_scale)
+        whole = _Whole.apply(x, None if weight_units else self.s_scale)  # type: ignore[no-untyped-call]
         unit = 1 / (self.scale if weight_units else self.s_scale)
         if norm.training and norm.track_running_stats and len(x):
-            means = _StepMeans.apply(whole) * unit
+            means = _StepMeans.apply(whole) * unit  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 variances = torch.stack([torch.var(step, unbiased=False) for step in whole]) * unit**2
                 self._track(means, variances, x[0].numel() / norm.num_features)
@@ -387,4 +387,5 @@ class _StepMeans(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         """The same for all elements of a step and channel."""
         T, N, C, H, W = ctx.shape
-        return (grad / (N * H * W)).view(T, 1, C, 1, 1).expand(ctx.shape)
+        spread: torch.Tensor = (grad / (N * H * W)).view(T, 1, C, 1, 1).expand(ctx.shape)
+        return spread

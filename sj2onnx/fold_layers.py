@@ -50,10 +50,9 @@ class Synapse:
         if self.weight.dim() == 2:
             made = nn.Linear(self.weight.shape[1], self.weight.shape[0], bias=biased)
         else:
-            out, each, *kernel = self.weight.shape
-            made = nn.Conv2d(
-                each * self.groups, out, tuple(kernel), self.stride, self.padding, self.dilation, self.groups, bias=biased
-            )
+            out, each, *_ = self.weight.shape
+            kernel = self.weight.shape[2], self.weight.shape[3]
+            made = nn.Conv2d(each * self.groups, out, kernel, self.stride, self.padding, self.dilation, self.groups, bias=biased)
         with torch.no_grad():
             made.weight.copy_(self.weight)
             if made.bias is not None:

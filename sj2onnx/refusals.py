@@ -9,6 +9,7 @@ from torch import nn
 
 from custom_ops.errors import BridgeError
 
+from .blocks import BlockContainer
 from .errors import ExportError, one_line
 
 __all__ = ["LONGEST", "Trail", "cannot_be_traced", "described", "does_not_run", "shortened"]
@@ -55,7 +56,9 @@ def does_not_run(net: nn.Module, x: torch.Tensor, error: Exception, trail: Trail
     if isinstance(error, ExportError):
         return error
     if isinstance(error, BridgeError):  # a sentence of ours, which says what to do
-        return ExportError(f"{described(net, trail.path)} cannot be exported: {one_line(error)}.")
+        block = trail.path.rpartition(".")[0]  # of whose neurons it may speak
+        path = block if isinstance(net.get_submodule(block), BlockContainer) else trail.path
+        return ExportError(f"{described(net, path)} cannot be exported: {one_line(error)}.")
     return ExportError(
         shortened(
             f"{described(net, trail.path)} does not run in SpikingJelly on an input of the shape {list(x.shape)}",

@@ -17,6 +17,7 @@ constexpr std::int64_t grain = 1 << 17;  // neuron-steps that are worth a thread
 constexpr std::int64_t unity = 4096;
 constexpr std::int64_t highest_threshold = 131071 * 64;
 constexpr int most_threads = 1024;
+constexpr const char* no_memory = "There is no memory left.";
 constexpr std::int64_t most_potentials = 1 << 24;  // whole numbers of 24 bits
 constexpr auto tile_neurons = static_cast<std::int64_t>(training_tile_size);
 
@@ -182,7 +183,7 @@ std::size_t neurons_in(std::int64_t tile, std::int64_t neurons) {
 
 }  // namespace
 
-const char* training_forward(const TrainingForward& call, int threads) {
+const char* training_forward(const TrainingForward& call, int threads) try {
   if (const char* what = wrong(call)) return what;
   if (threads < 1 || threads > most_threads) return "The number of threads is outside 1 ... 1024.";
   std::vector<Potentials> found(static_cast<std::size_t>((call.neurons + tile_neurons - 1) / tile_neurons));
@@ -203,9 +204,11 @@ const char* training_forward(const TrainingForward& call, int threads) {
     call.potentials[2] = !inside ? 0.0 : whole_weights ? 64.0 : 1.0;
   }
   return nullptr;
+} catch (const std::bad_alloc&) {
+  return no_memory;
 }
 
-const char* training_backward(const TrainingBackward& call, int threads) {
+const char* training_backward(const TrainingBackward& call, int threads) try {
   if (const char* what = wrong(call)) return what;
   if (threads < 1 || threads > most_threads) return "The number of threads is outside 1 ... 1024.";
   // Sums of the tiles are added in their order, so that the result does not depend on the threads.
@@ -219,6 +222,8 @@ const char* training_backward(const TrainingBackward& call, int threads) {
     if (call.v_sum) *call.v_sum += v_sums[tile];
   }
   return nullptr;
+} catch (const std::bad_alloc&) {
+  return no_memory;
 }
 
 const char* training_weights(const float* weight, const float* grad_whole, float* result, std::int64_t count, double step) {

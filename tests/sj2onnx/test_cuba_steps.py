@@ -1,6 +1,7 @@
 """All steps of CUBA neurons as one operator: in the native library, in torch's operators and traced, forward and backward."""
 
 import ctypes
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 from custom_ops import get_library_path
 from sj2onnx import BlockContainer, BlockError, CubaLIFNode
 from sj2onnx import native_training as native
+from tests.custom_ops.native import Library
 
 
 class ByMean(nn.Module):
@@ -152,8 +154,15 @@ def test_the_library_does_what_torch_does(case: dict[str, Any]) -> None:
     require_equal(found, expected, "library and torch")
 
 
-@pytest.mark.parametrize("changes", [{}, {"detach": True}, {"i_decay": 900, "v_decay": 77}, {"normed": True, "learned": False}])
-@pytest.mark.parametrize("library_on", [True, False])
+@pytest.mark.parametrize(
+    ("changes", "library_on"),
+    [
+        ({"detach": True}, True),
+        ({"i_decay": 900, "v_decay": 77}, True),
+        ({"normed": True, "learned": False}, True),
+        ({"i_decay": 900, "v_decay": 77}, False),
+    ],
+)
 def test_compiled_it_is_the_same(changes: dict[str, Any], library_on: bool) -> None:
     """In one graph, without a break; traced as torch.compile does, and run without inductor, which would need a compiler."""
     case = IF | changes | {"stored": False}
@@ -255,6 +264,90 @@ def test_gradients_are_those_of_the_straight_through_form(decays: tuple[float, f
         return
     with native.switched_off():
         check()
+
+
+VIEWS = {
+    "every second": lambda x: x[..., ::2],
+    "one for all": lambda x: x[..., :1].expand(*x.shape[:-1], 9),
+    "backwards in memory": lambda x: x.mT,
+    "time inside": lambda x: x.movedim(2, 0).contiguous().movedim(0, 2),
+    "a part": lambda x: x[1:, :, 2:],
+    "one step": lambda x: x[:1],
+    "negated": lambda x: torch.complex(x, -x).conj().imag,
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_memory_may_lie_in_any_order(view: str) -> None:
+    """Inputs, states and gradients that are views of other memory: what a pointer alone does not tell."""
+    generator = torch.Generator().manual_seed(0)
+    x = VIEWS[view](torch.rand(5, 4, 18, generator=generator)).requires_grad_()
+    state = VIEWS[view](torch.rand(5, 4, 18, generator=generator))[0]
+    weights = VIEWS[view](torch.randn(5, 4, 18, generator=generator))
+    found = []
+    for plain in (False, True):
+        node = CubaLIFNode(0.5, 0.2, step_mode="m", surrogate_function=surrogate.ATan())
+        each, first, weight = (
+            part.clone(memory_format=torch.contiguous_format) if plain else part for part in (x, state, weights)
+        )
+        (spikes,), last = node.multi_step_functional_forward((each,), (first, first))
+        for upstream in (weight, torch.ones(()).expand(weight.shape)):
+            found.append((spikes, *last, *torch.autograd.grad(spikes, x, upstream, retain_graph=True)))
+    for one, other in zip(found[:2], found[2:], strict=True):
+        assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+    assert 0.1 < found[0][0].mean() < 0.9
+
+
+@pytest.mark.parametrize("isa", Library().isas)
+def test_every_instruction_set_does_the_same(isa: str) -> None:
+    case = IF | {"i_decay": 1000, "v_decay": 100, "shape": (5, 2, 2, 33, 35)}
+    expected = results(case)
+    with Library().isa(isa):
+        found = results(case)
+    assert all(torch.equal(found[name], expected[name]) for name in expected if "decay" not in name)
+
+
+REFUSED = {
+    "double precision": ({"x": torch.zeros(3, 2, 4, dtype=torch.float64)}, "float64 .3, 2, 4. on cpu as x"),
+    "a state of another size": ({"current": torch.zeros(2, 3)}, "float32 .2, 3. on cpu as current"),
+    "a state of half precision": ({"voltage": torch.zeros(2, 4, dtype=torch.float16)}, "float16 .2, 4. on cpu as voltage"),
+    "no time": ({"x": torch.zeros(4)}, "the shape .4."),
+    "means and no norm": ({"means": torch.zeros(3, 4)}, "for no other"),
+    "another bias": ({"bias": torch.zeros(3)}, "as bias"),
+    "decay that is not a number": ({"i_decay": torch.tensor(float("nan"))}, "NaN"),
+}
+
+
+@pytest.mark.parametrize("library_on", [True, False])
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_operator_refuses_what_it_would_read_wrongly(case: str, library_on: bool) -> None:
+    changes, reason = REFUSED[case]
+    tensors = {"x": torch.zeros(3, 2, 4), "current": torch.zeros(2, 4), "voltage": torch.zeros(2, 4)}
+    tensors |= {"i_decay": torch.tensor(4096.0), "v_decay": torch.tensor(0.0), "means": None, "inverse_stds": None, "bias": None}
+    rest = (64.0, 64, 1.0, 0, False, False, False)
+    with nullcontext() if library_on else native.switched_off():
+        assert torch.ops.sj2onnx.cuba_lif(*tensors.values(), *rest)[0].shape == (3, 2, 4)
+        with pytest.raises(BlockError, match=reason):
+            torch.ops.sj2onnx.cuba_lif(*(tensors | changes).values(), *rest)
+
+
+def test_nobody_differentiates_twice() -> None:
+    """The straight-through gradient has no derivative of its own, and does not pretend that it was zero."""
+    for on in (True, False):
+        x = torch.randn(3, 2, 4, requires_grad=True)
+        with nullcontext() if on else native.switched_off():
+            spikes = CubaLIFNode(1.0, 0.0, step_mode="m", surrogate_function=surrogate.ATan())(x)
+            (grad,) = torch.autograd.grad(spikes.square().sum(), x, create_graph=True)
+            with pytest.raises(RuntimeError):
+                torch.autograd.grad(grad.square().sum(), x)
+
+
+def test_a_surrogate_that_sees_all_neurons_sees_all_of_them() -> None:
+    """However many they are: it is not evaluated in parts."""
+    case = IF | {"surrogate": ByMean(), "shape": (3, 2, 2, 200, 200), "stored": False, "learned": False}
+    found = results(case)
+    with native.switched_off():
+        require_equal(found, results(case), "many neurons")
 
 
 def test_what_the_library_reads_is_left_as_it_is() -> None:

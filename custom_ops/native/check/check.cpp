@@ -3,6 +3,7 @@
 // its exact size, so that a kernel that reads or writes past it is caught.
 //
 //   check SECONDS [SEED]
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -15,6 +16,7 @@
 #include "kernels/isa.h"
 #include "layer.h"
 #include "recurrent.h"
+#include "training.h"
 
 namespace {
 
@@ -225,6 +227,140 @@ void check_recurrent(Random& random) {
   }
 }
 
+// Whether the library takes the call, which is sound.
+void expect_taken(const char* refusal, const char* isa) {
+  if (refusal) throw Failure{std::string(isa) + ": training is refused: " + refusal};
+}
+
+void check_training(Random& random) {
+  const std::size_t channels = random.one_of<i64>({1, 2, 3}), inner = random.one_of<i64>({1, 7, 64, random.between(1, 1500)});
+  const std::size_t neurons = random.between(0, 2) * channels * inner, steps = random.one_of<i64>({0, 1, 2, random.between(1, 9)});
+  const std::size_t count = steps * neurons;
+  const bool real = random.coin(), biased = !real && random.coin(), in_place = random.coin(), reset = random.coin();
+  const float s_scale = random.one_of({64.0f, 4096.0f, 6400.0f}), size = random.one_of({1.0f, 60.0f, 1e5f, 1e8f});
+  const auto any = [&] { return size * static_cast<float>(random.between(-1000, 1000)) / 500.0f; };
+  const auto x = filled<float>(count, [&] { return real ? any() / 64.0f : std::fmod(any(), 1e6f); });
+  const auto u0 = filled<float>(neurons, [&] { return static_cast<float>(random.integer(1 << 20) % (1 << 23)) / s_scale; });
+  const auto v0 = filled<float>(neurons, [&] { return static_cast<float>(random.integer(1 << 20) % (1 << 23)) / s_scale; });
+  const auto bias = filled<float>(channels, [&] { return 64.0f * static_cast<float>(random.between(-4096, 4095)); });
+  const auto grad_s = filled<float>(count, any), slopes = filled<float>(count, any), after_v = filled<float>(neurons, any);
+  const auto late = filled<float>(count, any);
+  auto memory = filled<float>(count, [] { return NAN; }), s = filled<float>(count, [] { return NAN; });
+  auto currents = filled<float>(count, [] { return NAN; }), voltages = filled<float>(count, [] { return NAN; });
+  auto last_u = filled<float>(neurons, [] { return NAN; }), last_v = filled<float>(neurons, [] { return NAN; });
+  auto grad_x = filled<float>(count, [] { return NAN; });
+  auto grad_u = filled<float>(neurons, [] { return NAN; }), grad_v = filled<float>(neurons, [] { return NAN; });
+  double potentials[3], i_sum = 0, v_sum = 0;
+
+  snn::TrainingForward forward{};
+  forward.bytes = sizeof forward, forward.steps = steps, forward.neurons = neurons, forward.input = real;
+  forward.i_keep = biased ? 0 : static_cast<i32>(random.one_of<i64>({0, 4096, random.between(0, 4096)}));
+  forward.v_keep = static_cast<i32>(random.one_of<i64>({0, 4096, random.between(0, 4096)}));
+  forward.threshold = static_cast<i32>(random.one_of<i64>({0, 131071, random.between(0, 300)})) << 6;
+  forward.s_scale = s_scale, forward.current = u0.get(), forward.voltage = v0.get(), forward.spikes = s.get();
+  forward.last_current = last_u.get(), forward.last_voltage = last_v.get(), forward.potentials = potentials;
+  forward.currents = currents.get(), forward.voltages = random.coin() ? voltages.get() : nullptr;
+  forward.charged = memory.get(), forward.x = in_place ? memory.get() : x.get();
+  if (biased) forward.bias = bias.get(), forward.channels = channels, forward.inner = inner;
+
+  snn::TrainingBackward backward{};
+  backward.bytes = sizeof backward, backward.steps = steps, backward.neurons = neurons;
+  backward.grad_spikes_stride = random.coin() ? neurons : 0;  // the gradient of the first step is that of all
+  backward.i_keep = forward.i_keep, backward.v_keep = forward.v_keep, backward.threshold = forward.threshold;
+  backward.through_reset = reset, backward.s_scale = s_scale, backward.gain = 0.5, backward.grad_spikes = grad_s.get();
+  backward.grad_last_voltage = after_v.get(), backward.grad_currents = random.coin() ? late.get() : nullptr;
+  backward.charged = memory.get(), backward.currents = currents.get(), backward.current = u0.get(), backward.voltage = v0.get();
+  backward.grad_x = grad_x.get(), backward.grad_current = grad_u.get(), backward.grad_voltage = grad_v.get();
+  const bool learns = random.coin();
+  if (learns) backward.i_sum = &i_sum, backward.v_sum = &v_sum;
+
+  for (int index = 0; const snn::Kernels* kernels = snn::available_kernels(index); ++index) {
+    const char* isa = kernels->isa;
+    snn::use_isa(isa);
+    const int threads = static_cast<int>(random.between(1, 3));
+    std::copy_n(x.get(), count, memory.get());
+    expect_taken(snn::training_forward(forward, threads), isa);
+    // The slopes come one by one, or, where potentials are few enough, as a table.
+    Array<float> table;
+    const double step = potentials[2];
+    const bool by_table = count > 0 && step > 0 && (potentials[1] - potentials[0]) / step < 1 << 14;
+    if (by_table) {
+      backward.table_size = static_cast<i64>((potentials[1] - potentials[0]) / step) + 1;
+      table = filled<float>(static_cast<std::size_t>(backward.table_size), any);
+      backward.table_from = potentials[0], backward.table_step = step;
+    }
+    backward.table = table.get(), backward.slopes = by_table ? nullptr : slopes.get();
+    i_sum = v_sum = 0;
+    expect_taken(snn::training_backward(backward, threads), isa);
+
+    double i_expected = 0, v_expected = 0, largest = 1;
+    for (std::size_t n = 0; n < neurons; ++n) {
+      i64 u = static_cast<i64>(std::rint(static_cast<double>(u0[n]) * s_scale));
+      i64 v = static_cast<i64>(std::rint(static_cast<double>(v0[n]) * s_scale));
+      const i64 held = biased ? static_cast<i64>(bias[n / inner % channels]) : 0;
+      std::vector<i64> charged(steps);
+      for (std::size_t t = 0; t < steps; ++t) {
+        const std::size_t at = t * neurons + n;
+        u = u * forward.i_keep / 4096 + (real ? static_cast<i64>(std::trunc(x[at] * s_scale)) : 64 * static_cast<i64>(std::rint(x[at]))) - held;
+        if (u > 1 << 23) u -= 1 << 24;
+        if (u <= -(1 << 23)) u += 1 << 24;
+        u += held;  // where there is a bias, no current is kept
+        v = std::min<i64>(std::max<i64>(v * forward.v_keep / 4096 + u, 1 - (1 << 23)), (1 << 23) - 1);
+        charged[t] = v;
+        const bool fired = v > forward.threshold;
+        expect(s[at] == static_cast<float>(fired), isa, "a spike in training");
+        expect(memory[at] == static_cast<float>(v), isa, "a potential in training");
+        expect(currents[at] == static_cast<float>(u) / s_scale, isa, "a current in training");
+        if (fired) v = 0;
+        if (forward.voltages) expect(voltages[at] == static_cast<float>(v) / s_scale, isa, "a voltage in training");
+      }
+      expect(last_u[n] == static_cast<float>(u) / s_scale, isa, "the last current in training");
+      expect(last_v[n] == static_cast<float>(v) / s_scale, isa, "the last voltage in training");
+
+      float after = after_v[n], kept = 0.0f;
+      const float unit = 1.0f / s_scale, i_keep = static_cast<float>(forward.i_keep) / 4096, v_keep = static_cast<float>(forward.v_keep) / 4096;
+      for (std::size_t t = steps; t-- > 0;) {
+        const std::size_t at = t * neurons + n;
+        if (backward.grad_currents) kept += late[at];
+        const float slope = by_table ? table[static_cast<std::size_t>((static_cast<double>(charged[t]) - potentials[0]) / step)] : slopes[at];
+        float through = charged[t] > forward.threshold ? 0.0f : after;
+        if (reset) through -= slope * (static_cast<float>(charged[t]) * unit) * after;
+        const float grad = slope * grad_s[backward.grad_spikes_stride ? at : n] + through;
+        kept += grad;
+        expect(grad_x[at] == kept * 0.5f || std::isnan(kept), isa, "a gradient in training");
+        const float left = t == 0 ? v0[n] : charged[t - 1] > forward.threshold ? 0.0f : static_cast<float>(charged[t - 1]) * unit;
+        const double of_v = static_cast<double>(grad) * left, of_i = static_cast<double>(kept) * (t ? currents[at - neurons] : u0[n]);
+        i_expected += of_i, v_expected += of_v, largest += std::abs(of_i) + std::abs(of_v);
+        after = grad * v_keep, kept = forward.i_keep ? kept * i_keep : 0.0f;
+      }
+      expect(grad_u[n] == kept || std::isnan(kept), isa, "the first current's gradient");
+      expect(grad_v[n] == after || std::isnan(after), isa, "the first voltage's gradient");
+    }
+    if (learns && std::isfinite(largest)) {
+      expect(std::abs(i_sum - i_expected) <= 1e-9 * largest, isa, "the current decay's gradient");
+      expect(std::abs(v_sum - v_expected) <= 1e-9 * largest, isa, "the voltage decay's gradient");
+    }
+  }
+}
+
+void check_training_weights(Random& random) {
+  const std::size_t count = random.between(0, 100);
+  const float step = random.one_of({2.0f / 64, 2.0f / 100, 2.0f});
+  const auto weight = filled<float>(count, [&] { return static_cast<float>(random.between(-2000, 2000)) / 100; });
+  const auto grad = filled<float>(count, [&] { return static_cast<float>(random.between(-9, 9)); });
+  auto whole = filled<float>(count, [] { return NAN; }), back = filled<float>(count, [] { return NAN; });
+  for (int index = 0; const snn::Kernels* kernels = snn::available_kernels(index); ++index) {
+    snn::use_isa(kernels->isa);
+    expect_taken(snn::training_weights(weight.get(), nullptr, whole.get(), count, step), kernels->isa);
+    expect_taken(snn::training_weights(weight.get(), grad.get(), back.get(), count, step), kernels->isa);
+    for (std::size_t i = 0; i < count; ++i) {
+      const float half = std::rint(weight[i] / step);
+      expect(whole[i] == 2 * std::min(127.0f, std::max(-128.0f, half)), kernels->isa, "a weight in training");
+      expect(back[i] == (half >= -128 && half <= 127 ? grad[i] * 2 / step : 0), kernels->isa, "a weight's gradient");
+    }
+  }
+}
+
 void check_float_neuron(Random& random) {
   const std::size_t neurons = random.one_of<i64>({0, 1, 15, 16, 17, 511, 512, 513, random.between(1, 2000)});
   const std::size_t steps = random.between(0, 6);
@@ -365,6 +501,8 @@ int main(int count, char** arguments) {
       check_recurrent(random);
       check_float_neuron(random);
       check_block(random);
+      check_training(random);
+      check_training_weights(random);
     }
   } catch (const Failure& failure) {
     std::printf("seed %u: %s\n", seed + round, failure.what.c_str());
