@@ -8,7 +8,7 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help check demo quantisation test fuzz fuzz-operators fuzz-guided kills matrix env env-lava native wheels docs docs-serve models \
+.PHONY: help check demo quantisation test fuzz fuzz-operators fuzz-guided people kills matrix env env-lava native wheels docs docs-serve models \
     pictures bench bench-cuda emulated clean
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make fuzz          damaged files against everything that reads files (CASES=100000)"
 	@echo "make fuzz-operators  valid and nearly valid operators in the native library, under the sanitizers (CASES=10000)"
 	@echo "make fuzz-guided   files that reach new lines of the readers, by atheris (SECONDS_EACH=600 for .onnx and for .net)"
+	@echo "make people        random networks as people write them, exported equal or refused in words (CASES=1000)"
 	@echo "make kills         kill conversions at random moments (KILLS=1000)"
 	@echo "make matrix        the core on every supported Python, with the oldest and the newest numpy, onnx and onnxruntime"
 	@echo "make wheels        what is published, into dist/: for x86-64 and AArch64, any glibc from 2.17 on; installed and tested"
@@ -150,6 +151,11 @@ fuzz-guided: .venv-fuzz/ready
 .venv-fuzz/ready: env/fuzz.txt env/build.sh
 	env/build.sh fuzz "$(PYTHON)" .venv-fuzz
 	touch $@
+
+# A CPU second or two for each network.
+people: CASES := $(if $(filter command line environment,$(origin CASES)),$(CASES),1000)
+people: env
+	CASES=$(CASES) .venv/bin/python -m pytest -q -n auto --maxprocesses 4 tests/sj2onnx/test_people.py -k random_composition
 
 kills: env
 	.venv/bin/python -m tests.faults --kills $(KILLS)

@@ -31,7 +31,7 @@ def find_axes(reference: Reference, example: torch.Tensor, first: Run) -> Axes:
 
     SpikingJelly's neurons take ``[T, N, *]``, or ``[N, *]`` at each call in step mode ``s``. So the axis of the samples is the
     one whose size the neurons' batch axis follows, and the axis of time the one that their time axis, or the number of their
-    calls, follows. Where there are no neurons, the outputs tell. ``[T, N, *]`` is tried first.
+    calls, follows. Where there are no neurons, the outputs tell. ``[T, N, *]`` is tried first, and ``[N, *]`` of two axes.
 
     Args:
         reference: the network.
@@ -39,10 +39,11 @@ def find_axes(reference: Reference, example: torch.Tensor, first: Run) -> Axes:
         first: what it gave for the example.
     """
     sizes = example.dim()
-    order = list(dict.fromkeys([1, 0, sizes - 1, *range(sizes)]))
+    # ``view(-1, F)`` makes samples of features as well: of two axes the first is meant.
+    order = list(dict.fromkeys([*((0, 1) if sizes == 2 else (1, 0)), sizes - 1, *range(sizes)]))
     batch = next((axis for axis in order if axis < sizes and _is_batch(reference, example, first, axis)), None)
     small = example if batch is None else _resized(example, batch, min(example.shape[batch], 2))
-    before = first if small is example else reference.run(small)
+    before = first if small is example else reference.sizes(small)
     # Time comes first, second behind the samples, or last; only where neurons say so.
     order = [axis for axis in dict.fromkeys([0, 1, sizes - 1]) if axis != batch and axis < sizes]
     if batch == 1 or batch is None:
@@ -80,7 +81,7 @@ def _runs(reference: Reference, example: torch.Tensor, axis: int, first: Run, fo
     """The run with another size of ``axis``; None where the network does not take it, or its neurons do not follow."""
     size, other = example.shape[axis], other_size(example.shape[axis])
     try:
-        run = reference.run(_resized(example, axis, other))
+        run = reference.sizes(_resized(example, axis, other))
     except ExportError:
         return None
     return run if follows(first, run, size, other) else None  # type: ignore[operator]
@@ -89,8 +90,14 @@ def _runs(reference: Reference, example: torch.Tensor, axis: int, first: Run, fo
 def _follows_batch(first: Run, run: Run, size: int, other: int) -> bool:
     if not first.calls:
         return all(_one_axis_follows(a.shape, b.shape, size, other) for a, b in _pairs(first, run) if a.dim())
-    return len(first.calls) == len(run.calls) and all(
-        _axis_follows(a, b, 0 if a.single_step else 1, size, other) for a, b in zip(first.calls, run.calls, strict=True)
+    if len(first.calls) != len(run.calls):
+        return False
+    pairs = list(zip(first.calls, run.calls, strict=True))
+    if all(_axis_follows(a, b, 0 if a.single_step else 1, size, other) for a, b in pairs):
+        return True
+    # Some networks give neurons their channels where others have samples, which come later then.
+    return all(
+        any(_axis_follows(a, b, axis, size, other) for axis in range(0 if a.single_step else 1, len(a.shape))) for a, b in pairs
     )
 
 

@@ -16,10 +16,11 @@ from custom_ops import DOMAIN
 from custom_ops.runtime import session
 from custom_ops.stream import state_infos
 
+from .errors import ExportError, one_line
 from .preparing import copied, unwrapped
-from .reference import Reference
+from .reference import Reference, Run
 
-__all__ = ["LayerCheck", "check", "compared"]
+__all__ = ["LayerCheck", "agrees", "check", "compared"]
 
 _ROUNDING = 1e-5
 """How far apart the sums of two float32 implementations may be, relative to the largest."""
@@ -76,9 +77,10 @@ class Exported:
 
     Args:
         model: the file.
+        weights: the content of the initializers that ``model`` only names.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, weights: Mapping[str, npt.NDArray[Any]] | None = None) -> None:
         self._layers: list[tuple[str, str]] = []
         described = json.loads({entry.key: entry.value for entry in model.metadata_props}["sj2lava.layers"])
         spiking = {(layer["name"], layer["operator"]) for layer in described}
@@ -96,8 +98,13 @@ class Exported:
                     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(node.output[0]))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        # For few runs: no second copy of the weights in another order, and none of those that are not in the model.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in (weights or {}).items()}
+        if self._weights:
+            options.add_external_initializers(list(self._weights), list(self._weights.values()))
         try:
-            self._session = session(model, native=False, sess_options=options)
+            self._session = _opened(model, options) if self._weights else session(model, native=False, sess_options=options)
         finally:
             del model.graph.output[own:]
 
@@ -116,6 +123,35 @@ class Exported:
         for (path, _), value in zip(self._layers, found[len(self.outputs) :], strict=True):
             layers.setdefault(path, []).append(value)
         return dict(zip(self.outputs, found, strict=False)), layers
+
+
+def _opened(model: onnx.ModelProto, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    """A session for a draft, whose weights are outside of it, as no file in memory may have them."""
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes for a model it refuses
+        raise ExportError(f"onnxruntime refuses the model ({one_line(error)[:200]}): export a part of the network.") from error
+
+
+def agrees(run: Run, exported: Exported, x: torch.Tensor, samples: int = 1) -> bool:
+    """Whether the file gives just what ``run``, of the network on ``x``, gave: every spike, and every output but for rounding.
+
+    What differs may still be rounding, which :func:`compared` tells.
+    """
+    outputs, layers = exported.run(x, samples)
+    if layers.keys() - run.layers.keys():
+        return False
+    for path, parts in layers.items():
+        ours = run.layers[path]
+        if sum(map(len, ours)) != sum(map(len, parts)) or len({tuple(p.shape[1:]) for side in (parts, ours) for p in side}) != 1:
+            return False
+        steps, others = ([step for part in side for step in part] for side in (ours, parts))
+        if not all(np.array_equal(step.numpy(), other) for step, other in zip(steps, others, strict=True)):
+            return False
+    return all(
+        name in outputs and outputs[name].shape == value.shape and not _far(outputs[name], value.numpy()).any()
+        for name, value in run.outputs.items()
+    )
 
 
 def compared(reference: Reference, exported: Exported, x: torch.Tensor, samples: int = 1) -> list[LayerCheck]:

@@ -1,9 +1,10 @@
 """Export a SpikingJelly network as one ONNX file that any onnxruntime runs, and compare the two."""
 
+import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import onnx
 import onnx_ir as ir
 import torch
 from torch import nn
+from torch.distributions import Distribution
 
 from custom_ops import DOMAIN
 from custom_ops.model_file import write_model
@@ -20,8 +22,9 @@ from custom_ops.operators.definition import with_defaults
 from custom_ops.stream import STATES_KEY, StateInfo
 
 from .axes import Axes, find_axes, other_input, other_size
-from .check import Exported, LayerCheck, compared
+from .check import Exported, LayerCheck, agrees, compared
 from .containers import has_containers, unroll_containers
+from .draft import Draft
 from .errors import ExportError, UnequalError
 from .fixed_steps import fixed_steps
 from .integer_block import IntegerBlock, use_integers
@@ -32,6 +35,7 @@ from .passes.random_numbers import drawn_in
 from .passes.spiking_outputs import expose_spikes
 from .passes.states import StatesPass
 from .preparing import as_it_was, copied, unwrapped
+from .randomness import drawing_module
 from .reference import Reference, Run
 from .refusals import Trail, cannot_be_traced, described
 from .rolling import NotRegularError
@@ -141,7 +145,7 @@ class _Task:
         if self.stateful:
             return self._one_step_or_chunk(check, progress)
         try:
-            first = self.reference.run(self.example)
+            first = self._first_run()
         except ExportError:
             fixed_steps(self.net, self.example.shape[0])  # may have a better reason
             raise
@@ -161,15 +165,27 @@ class _Task:
         for way in ways:
             try:
                 progress("tracing the network")
-                proto = self._written(*way, first, progress)
-                if check:
+                draft = self._written(*way, first, progress)
+                # Without a check there is one guess: whether a loop's sum is divided by its number of steps or by a constant.
+                if check or (way[1] and way[0].free_time):
                     progress("comparing the file with the network")
-                    self._compare(proto, way[0])
-                return proto
+                    self._compare(draft, way[0], first, on_example=check)
+                return draft.whole()
             except (ExportError, NotRegularError):
                 if way is ways[-1]:
                     raise
         raise AssertionError
+
+    def _first_run(self) -> Run:
+        """What the network gives for the example.
+
+        Raises:
+            ExportError: it does not run, or draws random numbers where no graph shows them.
+        """
+        run = self.reference.run(self.example, keep=True)
+        if run.draws is not None:
+            raise _draws(self.net, run.draws)
+        return run
 
     def _require_time(self, run: Run) -> None:
         """Refuse a network in single-step mode that does one step: it is a network without time."""
@@ -189,16 +205,16 @@ class _Task:
         step_mode = network_step_mode(self.net)
         axes = Axes(0, 1) if step_mode == "m" else Axes(None, 0)
         progress("tracing the network")
-        first = self.reference.run(self.example)
+        first = self._first_run()
         if step_mode == "m":
             axes = replace(axes, free_time=fixed_steps(self.net, self.example.shape[0]) is None)
-        proto = self._written(axes, False, first, progress)
+        draft = self._written(axes, False, first, progress)
         if check:
             progress("comparing the file with the network")
-            self._compare(proto, axes)
-        return proto
+            self._compare(draft, axes, first)
+        return draft.whole()
 
-    def _written(self, axes: Axes, roll: bool, first: Run, progress: Callable[[str], None]) -> onnx.ModelProto:
+    def _written(self, axes: Axes, roll: bool, first: Run, progress: Callable[[str], None]) -> Draft:
         """The model with these axes free, its loops over time rolled up or not."""
         ready = copied(self.net)
         use_integers(ready)
@@ -218,10 +234,7 @@ class _Task:
         progress("tidying the graph")
         drawn = drawn_in(model)
         if drawn is not None:
-            raise ExportError(
-                f"{described(ready, drawn)} draws random numbers, so that no two runs of the file would be equal: leave it out, "
-                "or draw outside of the network (encode the input first, say) and export what reads the result."
-            )
+            raise _draws(ready, drawn)
         weights = {path: m.weight.numpy() for path, m in ready.named_modules() if isinstance(m, IntegerBlock) and m.spikes}
         spelled = _states_pass(calls)
         # The weights of integer blocks are new; all other initialisers keep the names that the network gives them.
@@ -230,17 +243,17 @@ class _Task:
         spiking = {call.path: call for call in calls if call.spiking}
         layers = expose_spikes(model, {path: call.operator for path, call in spiking.items()}, every_layer=self.every_layer)
         self._describe(model, layers, spiking, axes, states, first)
-        proto = ir.to_proto(model)
-        _attach_functions(proto, calls, spelled.stateful, self.opset)
+        draft = Draft(model)
+        _attach_functions(draft.proto, calls, spelled.stateful, self.opset)
         progress("checking the graph")
         try:
-            onnx.checker.check_model(proto, full_check=True)
+            draft.check()
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
             raise ExportError(
                 f"The network ({type(self.net).__name__}) has a layer whose result has another size in ONNX than in torch "
                 "(pooling with ceil_mode=True and padding, mostly): use ceil_mode=False, or other sizes."
             ) from None
-        return proto
+        return draft
 
     def _sampler(self, axes: Axes) -> Callable[[int], torch.Tensor]:
         """Makes inputs like the example, with a number of samples to be given."""
@@ -281,7 +294,7 @@ class _Task:
 
         def once(*given: Any) -> tuple[torch.Tensor, ...]:
             # Whatever a forward pass leaves in the attributes of the network would count as a result.
-            with as_it_was(net, first.changed), trail:
+            with as_it_was(net, first.changed), trail, _unvalidated():
                 results = forward(*given)
                 y, *after = results if states else (results,)
                 return (*flattened(y).values(), *after)
@@ -331,35 +344,46 @@ class _Task:
         if states:
             model.metadata_props[STATES_KEY] = states_entry(states)
 
-    def _compare(self, proto: onnx.ModelProto, axes: Axes) -> None:
+    def _compare(self, draft: Draft, axes: Axes, first: Run, on_example: bool = True) -> None:
         """Refuse a file that gives something else than the network.
+
+        Args:
+            draft: the file.
+            axes: of its input.
+            first: what the network gave for the example.
+            on_example: whether to compare the example too, not only another size.
 
         Raises:
             ExportError: it does; the message names the first module that differs.
         """
-        exported = Exported(proto)
-        inputs = {"the example": self.example}
-        if axes.batch is not None:
-            other = other_size(self.example.shape[axes.batch])
-            inputs[f"{other} samples"] = other_input(self.example, axes, other)
-            if axes.time is not None and axes.free_time:
-                steps = other_size(self.example.shape[axes.time])
-                inputs[f"{steps} time steps"] = other_input(self.example, axes, 2, steps)
-        for name, x in inputs.items():
-            found = compared(self.reference, exported, x, 1 if axes.batch is None else x.shape[axes.batch])
-            wrong = next((layer for layer in found if layer.wrong), None)
-            if wrong is not None:
-                raise self._difference(wrong, found, name, x)
+        exported = Exported(draft.proto, draft.weights)
+        if on_example:
+            samples = 1 if axes.batch is None else self.example.shape[axes.batch]
+            if not agrees(first, exported, self.example, samples):
+                self._require_equal(exported, self.example, samples, "the example")
+        if axes.batch is None:
+            return
+        samples = other_size(self.example.shape[axes.batch])
+        if axes.time is None or not axes.free_time:
+            self._require_equal(exported, other_input(self.example, axes, samples), samples, f"{samples} samples")
+            return
+        steps = other_size(self.example.shape[axes.time])
+        x = other_input(self.example, axes, samples, steps)
+        self._require_equal(exported, x, samples, f"{samples} samples and {steps} time steps")
+
+    def _require_equal(self, exported: Exported, x: torch.Tensor, samples: int, name: str) -> None:
+        found = compared(self.reference, exported, x, samples)
+        wrong = next((layer for layer in found if layer.wrong), None)
+        if wrong is not None:
+            raise self._difference(wrong, found, name, x)
 
     def _difference(self, wrong: LayerCheck, found: Sequence[LayerCheck], where: str, x: torch.Tensor) -> ExportError:
-        one, *others = (self.reference.run(x).outputs for _ in range(4))
-        if any(not torch.equal(value, other[name]) for other in others for name, value in one.items() if not value.isnan().any()):
-            return ExportError(
-                f"The network ({type(self.net).__name__}) gives something else in each run on the same input, so it draws random "
-                "numbers: leave them out, or draw them outside of the network, as a part of its input."
-            )
-        layers = [layer.name for layer in found if layer.name not in one]
-        if wrong.name in one:
+        drawn = drawing_module(self.reference, x)
+        if drawn is not None:
+            return _draws(self.net, drawn)
+        outputs = self.reference.run(x).outputs
+        layers = [layer.name for layer in found if layer.name not in outputs]
+        if wrong.name in outputs:
             behind = f", behind the module {layers[-1]!r}" if layers else ""
             who = f"The output {wrong.name!r}{behind}"
         else:
@@ -371,11 +395,30 @@ class _Task:
         )
 
 
+@contextlib.contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Let distributions take parameters without a look at their values, which a trace has not; the first run had it."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
+
+
+def _draws(net: nn.Module, path: str) -> ExportError:
+    return ExportError(
+        f"{described(net, path)} draws random numbers, so that no two runs of the file would be equal: leave it out, or draw "
+        "outside of the network (encode the input first, say) and export what reads the result."
+    )
+
+
 def _states_pass(calls: Sequence[NodeCall]) -> StatesPass:
-    nodes = [node for call in calls for node in (call.node, call.potentials) if node is not None]
+    pairs = [(call.path, node) for call in calls for node in (call.node, call.potentials) if node is not None]
+    nodes = [node for _, node in pairs]
     return StatesPass(
         {node.name: 1 + len(node.parameters()) for node in nodes},
-        {node.name: node.initial for node in nodes},
+        {(path, node.name): node.initial for path, node in pairs},
         {
             node.name: [
                 (None if node.shapes is None else node.shapes[index], str(dtype).removeprefix("torch."))

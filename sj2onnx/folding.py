@@ -8,7 +8,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 
-__all__ = ["fold_parameters"]
+__all__ = ["fold_parameters", "is_in_place"]
 
 aten: Any = torch.ops.aten
 _ARRANGES = {
@@ -56,13 +56,13 @@ def fold_parameters(program: ExportedProgram) -> None:
         for node in graph.nodes:
             if node.op != "call_function" or not node.all_input_nodes or not all(arg in values for arg in node.all_input_nodes):
                 continue
-            if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) or _is_in_place(node.target):
+            if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) or is_in_place(node.target):
                 continue
             sources[node] = set().union(*(sources[arg] for arg in node.all_input_nodes))
             values[node] = node.target(*_values(node.args, values), **_values(node.kwargs, values))
             if node.target not in _ARRANGES or any(arg in computed for arg in node.all_input_nodes):
                 computed.add(node)
-    changed = {node.args[0] for node in graph.nodes if node.op == "call_function" and _is_in_place(node.target) and node.args}
+    changed = {node.args[0] for node in graph.nodes if node.op == "call_function" and is_in_place(node.target) and node.args}
     placed: list[tuple[fx.Node, fx.Node, torch.Tensor]] = []
     for node in list(_results(values, computed)):
         value = values[node]
@@ -125,7 +125,8 @@ def _is_parameter(program: ExportedProgram, node: fx.Node) -> bool:
     return any(spec.arg.name == node.name and spec.kind == InputKind.PARAMETER for spec in specs)
 
 
-def _is_in_place(target: Any) -> bool:
+def is_in_place(target: Any) -> bool:
+    """Whether what a node of a graph calls changes one of its arguments."""
     return bool(getattr(getattr(target, "_schema", None), "is_mutable", False))
 
 

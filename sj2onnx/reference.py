@@ -8,11 +8,14 @@ import torch
 from spikingjelly.activation_based import functional
 from spikingjelly.activation_based.neuron.base_node import NonSpikingBaseNode
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from .outputs import flattened
 from .preparing import as_it_was
+from .randomness import Draws
 from .refusals import Trail, does_not_run
 from .stateful import stateful_modules
+from .torch_export import quiet
 
 __all__ = ["Call", "Reference", "Run"]
 
@@ -39,11 +42,15 @@ class Run:
     Args:
         outputs: the tensors that the network gives, by their names in a file.
         calls: of stateful modules, in order.
+        layers: what each stateful module gave, ``[T, N, *]`` for each call, by path, where the run was asked to keep it.
+        draws: path of a module that drew random numbers from NumPy or Python; None where none did.
         changed: module paths and names of buffers and tensor attributes that the run changed in place.
     """
 
     outputs: Mapping[str, torch.Tensor]
     calls: list[Call] = field(default_factory=list)
+    layers: dict[str, list[torch.Tensor]] = field(default_factory=dict)
+    draws: str | None = None
     changed: set[tuple[str, str]] = field(default_factory=set)
 
     @property
@@ -77,6 +84,7 @@ class Reference:
         x: torch.Tensor,
         hook: Callable[[str], Callable[..., Any]] | None = None,
         before: Callable[[str], Callable[..., Any]] | None = None,
+        keep: bool = False,
     ) -> Run:
         """Run the network on ``x``.
 
@@ -84,18 +92,21 @@ class Reference:
             x: the input.
             hook: makes a forward hook for the stateful module of a path, which may put something else in place of its output.
             before: makes a hook that runs before that module.
+            keep: whether to keep what stateful modules give.
 
         Raises:
             ExportError: the network's own code fails; the message names the module.
         """
         run = Run({})
-        trail = Trail(self.net)
+        trail = Draws(self.net) if keep else Trail(self.net)
         with as_it_was(self.net), trail, torch.no_grad():
             versions = _versions(self.net)
             functional.reset_net(self.net)
             hooks = [module.register_forward_pre_hook(_keep(run.calls, path)) for path, module in self.stateful]
             if hook is not None:
                 hooks += [module.register_forward_hook(hook(path)) for path, module in self.stateful]
+            if keep:
+                hooks += [module.register_forward_hook(_store(run.layers, path)) for path, module in self.stateful]
             if before is not None:
                 hooks += [module.register_forward_pre_hook(before(path)) for path, module in self.stateful]
             try:
@@ -106,8 +117,24 @@ class Reference:
                 for handle in hooks:
                     handle.remove()
             run.outputs = {name: value.detach().clone() for name, value in flattened(y).items()}
+            run.draws = trail.drawn if isinstance(trail, Draws) else None
             run.changed = {key for key, (tensor, version) in versions.items() if tensor._version != version}
         return run
+
+    def sizes(self, x: torch.Tensor) -> Run:
+        """A run of which only the shapes mean anything, at the cost of none where the network allows it.
+
+        Args:
+            x: the input.
+
+        Raises:
+            ExportError: the network's own code fails.
+        """
+        try:
+            with quiet(), FakeTensorMode(allow_non_fake_inputs=True):
+                return self.run(torch.empty(x.shape, dtype=x.dtype))
+        except Exception:  # It asks for values, or leaves torch.
+            return self.run(x)
 
 
 def _with_blocks(net: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -132,6 +159,16 @@ def _keep(calls: list[Call], path: str) -> Callable[[nn.Module, Any], None]:
     def hook(module: nn.Module, inputs: Any) -> None:
         if inputs and isinstance(inputs[0], torch.Tensor):
             calls.append(Call(path, getattr(module, "step_mode", "m") == "s", tuple(inputs[0].shape)))
+
+    return hook
+
+
+def _store(layers: dict[str, list[torch.Tensor]], path: str) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            steps = output.unsqueeze(0) if getattr(module, "step_mode", "m") == "s" else output
+            small = steps.to(torch.uint8)  # mostly spikes
+            layers.setdefault(path, []).append(small if torch.equal(small.to(steps.dtype), steps) else steps.clone())
 
     return hook
 

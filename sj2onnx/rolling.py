@@ -29,7 +29,7 @@ def roll(program: ExportedProgram) -> fx.GraphModule:
     """``program`` with its loops over time rolled up.
 
     Args:
-        program: a network as torch traced it, for one number of time steps.
+        program: a network as torch traced it, for one number of time steps, without operations that change a tensor in place.
 
     Returns:
         A module that takes the same input; it does not say any more how many steps the loops have where the input tells.
@@ -40,8 +40,8 @@ def roll(program: ExportedProgram) -> fx.GraphModule:
     module: Any = program.module(check_guards=False)
     old: fx.Graph = module.graph
     for node in list(old.nodes):
-        if _changes_nothing(node):
-            node.replace_all_uses_with(node.args[0])
+        if (same := _same_as(node)) is not None:
+            node.replace_all_uses_with(same)
     for node in reversed(list(old.nodes)):
         if not node.users and node.op not in ("output", "placeholder") and not node.is_impure():
             old.erase_node(node)
@@ -51,19 +51,28 @@ def roll(program: ExportedProgram) -> fx.GraphModule:
     return rolled
 
 
-def _changes_nothing(node: fx.Node) -> bool:
-    """Whether it takes all of an axis, as ``x[:, t]`` does first, or adds the zero that a sum began with."""
+def _same_as(node: fx.Node) -> fx.Node | None:
+    """The value that ``node`` takes all of, as ``x[:, t]`` does first, adds the zero to that a sum began with, or copies."""
     if node.kwargs or not node.args or not isinstance(node.args[0], fx.Node):
-        return False
+        return None
+    first = node.args[0]
     if node.target == aten.slice.Tensor:
         given: list[Any] = list(node.args[2:])
         usual: list[Any] = [None, None, 1]
         start, end, step = given + usual[len(given) :]
-        return start in (0, None) and (end is None or (isinstance(end, int) and end >= 2**62)) and step == 1
+        whole = start in (0, None) and (end is None or (isinstance(end, int) and end >= 2**62)) and step == 1
+        return first if whole else None
     if node.target == aten.add.Tensor and isinstance(node.args[1], int | float) and node.args[1] == 0:
-        before, after = node.args[0].meta.get("val"), node.meta.get("val")
-        return isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor) and before.dtype == after.dtype
-    return False
+        return first if _is_alike(first, node) else None
+    if node.target == aten.copy.default and isinstance(node.args[1], fx.Node):
+        return node.args[1] if _is_alike(node.args[1], node) else None
+    return None
+
+
+def _is_alike(one: fx.Node, other: fx.Node) -> bool:
+    """Whether both are tensors of one shape and type."""
+    a, b = one.meta.get("val"), other.meta.get("val")
+    return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape
 
 
 class _AlwaysTheSame(Exception):  # noqa: N818
@@ -268,7 +277,7 @@ class _Roller:
         return self._copies[value]
 
     def _copy(self, node: fx.Node) -> Any:
-        for attempt in (self._joined, self._summed):
+        for attempt in (self._joined, self._summed, self._filled):
             try:
                 if (found := attempt(node)) is not None:
                     found.meta.setdefault("nn_module_stack", node.meta.get("nn_module_stack", {}))
@@ -311,7 +320,7 @@ class _Roller:
         """A sum to which each step adds."""
         terms: list[fx.Node] = []
         start: Any = node
-        while isinstance(start, fx.Node) and start.target in (aten.add.Tensor, aten.add_.Tensor) and not start.kwargs:
+        while isinstance(start, fx.Node) and start.target == aten.add.Tensor and not start.kwargs:
             if terms and len(start.users) != 1:
                 break
             terms.insert(0, start.args[1])  # type: ignore[arg-type]
@@ -327,6 +336,22 @@ class _Roller:
             return None
         total = self.new.call_function(_total, (steps,))
         return total if start is None else self.new.call_function(torch.add, (self._copied(start), total))
+
+    def _filled(self, node: fx.Node) -> fx.Node | None:
+        """A tensor of which each step fills its own entry, in any order."""
+        if node.target != aten.select_scatter.default:
+            return None
+        axis = node.args[2]
+        entries: dict[Any, Any] = {}
+        start: Any = node
+        while isinstance(start, fx.Node) and start.target == aten.select_scatter.default and start.args[2] == axis:
+            entries.setdefault(start.args[3], start.args[1])
+            start = start.args[0]
+        values = tuple(entries.get(step) for step in range(len(entries)))
+        if len(values) != node.meta["val"].shape[axis] or not self._is_loop(values):
+            return None
+        steps, timed = self._all_steps(values)
+        return self.new.call_function(torch.movedim, (steps, 0, axis)) if timed else None
 
     def _is_loop(self, values: _Values) -> bool:
         """Whether these could be the results of all steps of a loop."""

@@ -1,6 +1,7 @@
 """torch's exporter, quietly."""
 
 import contextlib
+import functools
 import io
 import logging
 import warnings
@@ -16,7 +17,7 @@ from spikingjelly._ops.stbif import reference as stbif
 from torch import nn
 from torch.export import ExportedProgram
 
-from .folding import fold_parameters
+from .folding import fold_parameters, is_in_place
 from .rolling import roll
 
 __all__ = ["quiet", "to_onnx_ir"]
@@ -45,9 +46,11 @@ def to_onnx_ir(
     Raises:
         Exception: whatever torch or the network's own code raises; NotRegularError where a loop cannot be rolled up.
     """
-    with quiet():
+    with quiet(), _one_registry():
         program = _exported(net, inputs, dynamic_shapes)
         if rolled_shapes is not None:
+            if any(is_in_place(node.target) for node in program.graph.nodes):
+                program = program.run_decompositions({})
             program = _exported(roll(program), inputs, rolled_shapes)
             dynamic_shapes = rolled_shapes
         plain = _plain_torch()
@@ -85,6 +88,34 @@ def _plain_torch() -> dict[Any, Callable[..., Any]]:
         torch.ops.sj_lif.forward.default: lif._forward_impl,
         torch.ops.sj_plif.forward.default: plif._forward_impl,
     }
+
+
+@contextlib.contextmanager
+def _one_registry() -> Iterator[None]:
+    """Let torch build its table of operators once in a process: it does so for each export, for a third of an export's time."""
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        build = vars(ONNXRegistry)["from_torchlib"]
+    except (ImportError, KeyError):  # no part of torch's interface: another version may have none
+        yield
+        return
+    make = functools.partial(build.__func__, ONNXRegistry)
+    ONNXRegistry.from_torchlib = staticmethod(lambda **of: _registry(make, **of))  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = build  # type: ignore[method-assign]
+
+
+_REGISTRIES: dict[Any, Any] = {}
+
+
+def _registry(make: Callable[..., Any], **of: Any) -> Any:
+    key = tuple(sorted(of.items()))
+    if key not in _REGISTRIES:
+        _REGISTRIES[key] = make(**of)
+    return _REGISTRIES[key]
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ import onnx_ir as ir
 
 from custom_ops import DOMAIN
 
+from ..node_call import MODULE_KEY
+
 __all__ = ["StatesPass"]
 
 
@@ -20,13 +22,16 @@ class StatesPass(ir.passes.InPlacePass):
         stateful: the names of the operators whose nodes have states, after a run.
     """
 
-    def __init__(self, inputs: Mapping[str, int], initial: Mapping[str, Sequence[float]], shapes: Mapping[str, object]) -> None:
+    def __init__(
+        self, inputs: Mapping[str, int], initial: Mapping[tuple[str, str], Sequence[float]], shapes: Mapping[str, object]
+    ) -> None:
         """Operators by name.
 
         Args:
             inputs: how many inputs each has in front of its states.
-            initial: what its states start with by themselves.
-            shapes: of its states for one sample, with their element types, or None where they are like the input.
+            initial: what the states of a node start with by themselves, by its module path and its operator: two LIF neurons
+                may have different reset potentials.
+            shapes: of an operator's states for one sample, with their element types, or None where they are like the input.
         """
         super().__init__()
         self._inputs = inputs
@@ -45,9 +50,10 @@ class StatesPass(ir.passes.InPlacePass):
             if node.op_type not in self.stateful:
                 node.resize_outputs(1)
             elif len(node.inputs) <= before:
+                initial = self._initial[node.metadata_props[MODULE_KEY], node.op_type]
                 rest = [
                     _at_rest(graph, node, value, shape)
-                    for value, shape in zip(self._initial[node.op_type], self._shapes[node.op_type], strict=True)  # type: ignore[call-overload]
+                    for value, shape in zip(initial, self._shapes[node.op_type], strict=True)  # type: ignore[call-overload]
                 ]
                 node.resize_inputs(before + len(rest))
                 for index, value in enumerate(rest):

@@ -591,7 +591,7 @@ NETWORKS: dict[str, Entry] = {
     "loop, stacked": Entry(Loop),
     "loop, appended": Entry(LoopAppending),
     "loop, counted in place": Entry(LoopCounting, free=".N."),
-    "loop, filled in": Entry(LoopFilling, free=".N."),
+    "loop, filled in": Entry(LoopFilling),
     "loop, last step": Entry(LoopLast),
     "loop, convolutions, time second": Entry(LoopTwoLayers, (3, 5, 2, 8, 8), "NT...", "spikes"),
     "multi_step_forward": Entry(MultiStepForward),

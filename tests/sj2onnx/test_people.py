@@ -1,5 +1,7 @@
 """Networks as people write them: exported equal to SpikingJelly, or refused in a sentence of ours; never wrong."""
 
+import os
+import random
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +11,7 @@ import onnx
 import pytest
 import torch
 from onnx import inliner
-from spikingjelly.activation_based import encoding, functional, neuron
+from spikingjelly.activation_based import encoding, functional, layer, neuron
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,9 +19,15 @@ import custom_ops
 import sj2onnx
 from sj2onnx.outputs import flattened
 
+from .compositions import STEPS, Composition, compose
 from .people import NETWORKS, Dense, Entry
+from .tutorials import TUTORIALS
 
 torch.set_num_threads(1)
+
+CASES = int(os.environ.get("CASES", "6"))
+"""Random compositions; `make people CASES=1000` tries many."""
+FORBIDDEN = re.compile(r"\x1b|guard|\bs\d+\b|TORCH_|dynamo|symint|dynamic_shapes|draft_export|aten|https?:", re.IGNORECASE)
 
 
 def sizes(model: onnx.ModelProto) -> list[int | str]:
@@ -35,9 +43,9 @@ def other_shapes(entry: Entry) -> list[tuple[int, ...]]:
     return [entry.shape, tuple(samples), tuple(steps)]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *TUTORIALS])
 def test_a_network_gives_what_it_gives_in_spikingjelly(name: str) -> None:
-    entry = NETWORKS[name]
+    entry = {**NETWORKS, **TUTORIALS}[name]
     net = entry.network()
     model = sj2onnx.export(net, entry.example())
     free = "".join(size if isinstance(size, str) else "." for size in sizes(model))
@@ -98,6 +106,86 @@ def test_other_tools_of_onnx_can_inline_the_functions() -> None:
         assert np.array_equal(expected, actual)
 
 
+class TwoRests(nn.Module):
+    """Two neurons of one operator that rest at different potentials, one of them read behind the run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.other = layer.Linear(20, 10), layer.Linear(10, 10)
+        self.first, self.second = neuron.LIFNode(v_reset=-0.25), neuron.LIFNode(v_reset=0.0)
+        functional.set_step_mode(self, "m")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.other(self.first(self.fc(x)))).mean(0) + self.second.v
+
+
+def test_each_neuron_starts_from_its_own_reset_potential() -> None:
+    entry = Entry(TwoRests)
+    model = sj2onnx.export(entry.network(), entry.example())
+    rests = [
+        float(onnx.numpy_helper.to_array(attribute.t)[0])
+        for node in model.graph.node
+        if node.op_type == "ConstantOfShape"
+        for attribute in node.attribute
+    ]
+    assert sorted(rests) == [-0.25, 0.0]
+
+
+def test_large_weights_are_in_the_file() -> None:
+    net, x = Dense().eval(), (torch.rand(4, 2, 300) < 0.5).float()
+    net.fc = layer.Linear(300, 200, step_mode="m")
+    with torch.no_grad():
+        net.fc.weight *= 6
+    model = sj2onnx.export(net, x)
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "fc.weight")
+    assert np.array_equal(onnx.numpy_helper.to_array(weight), net.fc.weight.detach().numpy().T)
+    spikes = custom_ops.session(model, native=False).run(None, {"input": x.numpy()})[0]
+    assert spikes.any()
+    assert np.array_equal(spikes, net(x).detach().numpy())
+
+
+def differing(case: Composition, model: onnx.ModelProto) -> list[tuple[int, int, str]]:
+    """Where the file gives something else than SpikingJelly: number of samples, number of steps, output."""
+    session = custom_ops.session(model, native=False)
+    names = [output.name for output in session.get_outputs()]
+    free = sizes(model)
+    tries = [(case.samples, STEPS), (case.samples + 2 * ("N" in free), STEPS + 3 * ("T" in free))]
+    wrong = []
+    for seed, (samples, steps) in enumerate(tries, 1):
+        x = case.inputs(samples, steps, seed)
+        functional.reset_net(case.net)
+        with torch.no_grad():
+            expected = {key: value.numpy().copy() for key, value in flattened(case.net(x.clone())).items()}
+        found = dict(zip(names, session.run(None, {"input": x.numpy()}), strict=True))
+        assert found.keys() == expected.keys()
+        wrong += [
+            (samples, steps, key)
+            for key, value in expected.items()
+            if found[key].shape != value.shape or not np.allclose(found[key], value, rtol=1e-4, atol=1e-4)
+        ]
+    return wrong
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("FIRST", "0")), int(os.environ.get("FIRST", "0")) + CASES))
+def test_a_random_composition_is_exported_equal_or_refused_in_words(seed: int) -> None:
+    """Compared here and not by ``export``, whose own comparison would hide what it finds."""
+    case = compose(random.Random(seed))
+    x = case.example()
+    for check in (False, True) if seed % 4 == 0 else (False,):
+        functional.reset_net(case.net)
+        message, model = exported_or_refused(case.net, x, check)
+        assert len(message) <= 400, (case.words, message)
+        assert not FORBIDDEN.search(message), (case.words, message)
+        assert model is None or differing(case, model) == [], case.words
+
+
+def exported_or_refused(net: nn.Module, x: torch.Tensor, check: bool) -> tuple[str, onnx.ModelProto | None]:
+    try:
+        return "", sj2onnx.export(net, x, check=check)
+    except sj2onnx.ExportError as error:
+        return str(error), None
+
+
 class Random(Dense):
     def __init__(self, draw: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
@@ -131,6 +219,21 @@ class Tree(Dense):
         return f"{self.lif(self.fc(x)).sum()}"
 
 
+class Noise(nn.Module):
+    """Draws with something that torch does not see; not worth a look, were it not for what it does."""
+
+    def __init__(self, draw: Callable[[], float], generator: Any = None) -> None:
+        super().__init__()
+        self.draw, self.generator = draw, generator
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 0.5 * (self.draw() if self.generator is None else self.generator.random())
+
+
+def noisy(draw: Callable[[], float], generator: Any = None) -> nn.Module:
+    return nn.Sequential(Noise(draw, generator), Dense())
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "PoissonEncoder": (
         lambda: nn.Sequential(encoding.PoissonEncoder(), Dense()),
@@ -139,12 +242,21 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "bernoulli": (lambda: Random(torch.bernoulli), "draws random numbers"),
     "rand_like": (lambda: Random(lambda x: x * torch.rand_like(x)), "draws random numbers"),
     "dropout in evaluation": (lambda: Random(lambda x: F.dropout(x, 0.5)), "draws random numbers"),
+    "NumPy's numbers": (lambda: noisy(np.random.rand), "module '0' (Noise) draws random numbers"),
+    "Python's numbers": (lambda: noisy(random.random), "module '0' (Noise) draws random numbers"),
+    "a generator of the module": (
+        lambda: noisy(random.random, np.random.default_rng()),
+        "module '0' (Noise) draws random numbers",
+    ),
+    "numbers from elsewhere": (
+        lambda: noisy(lambda: int.from_bytes(os.urandom(2), "big") / 65536),
+        "module '0' (Noise) draws random numbers",
+    ),
     "a branch on N": (BySamples, "written for one number of time steps or samples"),
     "a branch on values": (ByValues, "decides by the values"),
     "a shape that does not fit": (Failing, "'fc' (Linear) does not run in SpikingJelly"),
     "no tensor": (Tree, "without any tensor"),
 }
-FORBIDDEN = re.compile(r"\x1b|guard|\bs\d+\b|TORCH_|dynamo|symint|dynamic_shapes|draft_export|aten|https?:", re.IGNORECASE)
 
 
 @pytest.mark.parametrize("name", REFUSED)
