@@ -6,7 +6,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CubaLIFResult", "FloatResult", "RecurrentCubaLIFResult", "cuba_lif", "if_", "lif", "recurrent_cuba_lif"]
+__all__ = [
+    "CubaLIFResult",
+    "FloatResult",
+    "RecurrentCubaLIFResult",
+    "cuba_lif",
+    "heterogeneous_cuba_lif",
+    "if_",
+    "lif",
+    "recurrent_cuba_lif",
+]
 
 _ALIGN = 6  # Loihi aligns weights, biases and thresholds with the 24-bit state by a shift of 6 bits.
 _UNITY = 4096  # Decays are fractions of 2**12.
@@ -94,9 +103,31 @@ def cuba_lif(
     ):
         if not 0 <= value <= high:
             raise ValueError(f"{name} is {value}, outside 0 ... {high}")
+    return heterogeneous_cuba_lif(x, i_decay, v_decay, v_threshold, bias, initial_u, initial_v)
+
+
+def heterogeneous_cuba_lif(
+    x: npt.ArrayLike,
+    i_decay: npt.ArrayLike,
+    v_decay: npt.ArrayLike,
+    v_threshold: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    initial_u: npt.ArrayLike | None = None,
+    initial_v: npt.ArrayLike | None = None,
+) -> CubaLIFResult:
+    """:func:`cuba_lif` of neurons that differ: ``snn.HeterogeneousCubaLIF``, whose parameters broadcast to ``[N, *]``.
+
+    Args:
+        v_threshold: threshold mantissas from 0 on; from 131072 on a neuron never fires, as v ends at 2**23 - 1.
+
+    Raises:
+        ValueError: ``x`` has fewer than two dimensions.
+    """
     x = np.asarray(x)
     if x.ndim < 2:
         raise ValueError(f"x has the shape {x.shape}, but needs time and batch axes first: [T, N, *]")
+    i_decay, v_decay = np.asarray(i_decay, np.int64), np.asarray(v_decay, np.int64)
+    threshold = np.left_shift(np.asarray(v_threshold, np.int64), _ALIGN)
     a = _whole(x)
     state_shape = x.shape[1:]
     u = np.zeros(state_shape, np.int32) if initial_u is None else np.array(initial_u, np.int32)
@@ -109,7 +140,7 @@ def cuba_lif(
     for t in range(x.shape[0]):
         u = _wrap24(_decayed(u, i_decay) + np.left_shift(a[t], _ALIGN))
         v = np.clip(_decayed(v, v_decay) + u + shifted_bias, -(_HALF_RANGE - 1), _HALF_RANGE - 1)
-        fired = v > (v_threshold << _ALIGN)
+        fired = v > threshold
         s_seq[t], u_seq[t], v_seq[t] = fired, u, v
         v = np.where(fired, np.int32(0), v)
     return CubaLIFResult(s_seq, u, v, u_seq, v_seq)
@@ -168,7 +199,7 @@ def _cut(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     return np.where(np.abs(values) < 2**31, values, -(2**31)).astype(np.int32)
 
 
-def _decayed(state: npt.NDArray[np.int32], decay: int) -> npt.NDArray[np.int32]:
+def _decayed(state: npt.NDArray[np.int32], decay: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
     """``state * (4096 - decay) / 4096``, rounded toward zero; the product needs more than 32 bits."""
     product = state.astype(np.int64) * (_UNITY - decay)
     kept: npt.NDArray[np.int64] = np.sign(product) * (np.abs(product) >> 12)

@@ -86,12 +86,12 @@ def convert(
 
     from .conversion import quantize
     from .network import is_loihi
-    from .outputs import require_apart, written
+    from .outputs import of_source, require_apart, written
 
     require_apart([model, calibration], [output, loihi_onnx])
     loaded = _loaded(model, _options(input_kind, output_name, input_shape, num_layers, skip_layers))
     found = None if calibration is None else read_array(calibration)
-    network = quantize(loaded, scale=_scale(scale), calibration=found)
+    network = of_source(quantize(loaded, scale=_scale(scale), calibration=found), model)
     for path, size in written(network, output, loihi_onnx, inputs=[model, calibration]).items():
         printed([f"wrote {path} ({size:,} bytes)" if size is not None else f"removed {path}, which was of an older conversion"])
     _show(network, output.name, wide)

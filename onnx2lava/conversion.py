@@ -1,15 +1,16 @@
 """``quantize`` as everyone calls it: calibration runs on onnxruntime, and what comes out fits Loihi."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 import custom_ops
+from custom_ops.loihi import THRESHOLD_MAX
 
-from .network import Array, CubaNeuron, Network, Neuron
+from .network import Array, CubaNeuron, FloatNeuron, Network, Neuron
 from .quantization import quantizing
-from .targets.base import require
+from .targets.base import Finding, require
 from .targets.limits import loihi
 from .targets.numpy import simulate
 from .targets.onnx import ORT, to_onnx
@@ -45,8 +46,16 @@ def quantize(
         LimitError: integers do not fit Loihi's ranges.
     """
     quantised = quantizing.quantize(network, scale=scale, calibration=calibration, run=_run)
-    require(loihi(quantised))
+    require([*loihi(quantised), *_silenced(network, quantised)])
     return quantised
+
+
+def _silenced(network: Network[Neuron], quantised: Network[CubaNeuron]) -> Iterator[Finding]:
+    """Populations of real numbers whose thresholds became larger than the chip's: those of integers may be readouts."""
+    for before, after in zip(network.populations, quantised.populations, strict=True):
+        if isinstance(before.neuron, FloatNeuron) and (largest := int(np.max(after.neuron.v_threshold))) > THRESHOLD_MAX:
+            message = f"has a threshold mantissa of {largest}, outside 0 ... {THRESHOLD_MAX}: choose a smaller scale"
+            yield Finding(after.name, "loihi", message)
 
 
 def _run(network: Network[Any], x: Mapping[str, Array]) -> dict[str, Array]:

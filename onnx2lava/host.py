@@ -123,6 +123,10 @@ def check_input(network: Network[Any], x: Array | Mapping[str, Array]) -> tuple[
     for name, values in arrays.items():
         if network.encoder is not None:
             _check_images(values)
+        elif network.inputs[name].numbers:
+            _check_images(values)
+            if (np.abs(values) > network.inputs[name].largest).any():
+                raise ConversionError(f"The input holds numbers beyond ±{network.inputs[name].largest}: scale it down.")
         else:
             _check_spikes(values, network.inputs[name])
     steps, samples = next(iter(arrays.values())).shape[:2]

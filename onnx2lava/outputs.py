@@ -1,7 +1,10 @@
 """The files of a conversion: they never eat an input, and they appear together or not at all."""
 
+import hashlib
 import os
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from custom_ops.atomic_write import replacing_all, require_writable
@@ -12,7 +15,25 @@ from .errors import BridgeError, ConversionError
 from .host import host_parts
 from .network import CubaNeuron, Network
 
-__all__ = ["require_apart", "written"]
+__all__ = ["SOURCE", "of_source", "require_apart", "written"]
+
+
+SOURCE = "sj2lava.source_sha256"
+"""Key of the metadata of what ``convert`` writes: the SHA-256 of the file that it read."""
+
+
+def of_source(network: Network[CubaNeuron], path: Path) -> Network[CubaNeuron]:
+    """``network``, which says of what file it is made.
+
+    Raises:
+        ModelFileError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256") if sys.version_info >= (3, 11) else hashlib.sha256(file.read())
+    except OSError as error:
+        raise ModelFileError(f"Cannot read {path}: {error.strerror or error}; check the path.") from error
+    return replace(network, metadata={**network.metadata, SOURCE: digest.hexdigest()})
 
 
 def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:

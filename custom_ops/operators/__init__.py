@@ -6,6 +6,7 @@
 from .cuba_lif import CUBA_LIF
 from .cuba_lif_node import CUBA_LIF_NODE, NO_LIMIT
 from .definition import DOMAIN, OPSET, VERSION, Attribute, Form, Operator, Value
+from .heterogeneous_cuba_lif import HETEROGENEOUS_CUBA_LIF, RECURRENT_HETEROGENEOUS_CUBA_LIF, THRESHOLD_LIMIT
 from .if_ import IF
 from .lif import LIF
 from .recurrent_cuba_lif import RECURRENT_CUBA_LIF
@@ -15,6 +16,7 @@ __all__ = [
     "CUBA_LIF_NODE",
     "DOMAIN",
     "FUNCTIONS",
+    "HETEROGENEOUS_CUBA_LIF",
     "IF",
     "LIF",
     "NO_LIMIT",
@@ -22,6 +24,8 @@ __all__ = [
     "OPSET",
     "PRIVATE",
     "RECURRENT_CUBA_LIF",
+    "RECURRENT_HETEROGENEOUS_CUBA_LIF",
+    "THRESHOLD_LIMIT",
     "VERSION",
     "Attribute",
     "Form",
@@ -31,7 +35,9 @@ __all__ = [
 
 OPERATORS: dict[str, Operator] = {operator.name: operator for operator in (CUBA_LIF, IF, LIF, RECURRENT_CUBA_LIF)}
 """Every operator by its name."""
-FUNCTIONS: dict[str, Operator] = {CUBA_LIF_NODE.name: CUBA_LIF_NODE}
+FUNCTIONS: dict[str, Operator] = {
+    operator.name: operator for operator in (CUBA_LIF_NODE, HETEROGENEOUS_CUBA_LIF, RECURRENT_HETEROGENEOUS_CUBA_LIF)
+}
 """What has a definition and a function body, but no native kernel, by its name."""
 PRIVATE = frozenset({"CubaBlock"})
 """What the native library has besides, for :func:`custom_ops.optimize.optimize` alone: no file may use these names."""

@@ -8,6 +8,7 @@ __all__ = [
     "CUBA_ATTRIBUTES",
     "CUBA_CONSTANTS",
     "CUBA_EQUATIONS",
+    "CUBA_REGISTERS",
     "bias_shifted",
     "cuba_state",
     "cuba_step",
@@ -31,8 +32,19 @@ CUBA_ATTRIBUTES = (
     Attribute("v_threshold", "int", "threshold mantissa: the neuron fires where v > v_threshold * 64", (0, 131071)),
 )
 
-CUBA_CONSTANTS = """
+CUBA_REGISTERS = """
           unity = Constant <value = double {4096.0}> ()
+          align = Constant <value = int32 {64}> ()
+          wrap_above = Constant <value = int32 {8388608}> ()
+          wrap_below = Neg (wrap_above)
+          wrap_span = Constant <value = int32 {16777216}> ()
+          clip_high = Constant <value = int32 {8388607}> ()
+          clip_low = Neg (clip_high)"""
+"""Lines before the Scan, in ONNX's text format: the constants that :func:`cuba_step` and :func:`bias_shifted` read."""
+
+CUBA_CONSTANTS = (
+    CUBA_REGISTERS
+    + """
           i_decay_int = Constant <value_int: int = @i_decay> ()
           i_decay_double = Cast <to = 11> (i_decay_int)
           i_rest = Sub (unity, i_decay_double)
@@ -41,16 +53,11 @@ CUBA_CONSTANTS = """
           v_decay_double = Cast <to = 11> (v_decay_int)
           v_rest = Sub (unity, v_decay_double)
           v_keep = Div (v_rest, unity)
-          align = Constant <value = int32 {64}> ()
           threshold_int = Constant <value_int: int = @v_threshold> ()
           threshold_mantissa = Cast <to = 6> (threshold_int)
-          threshold = Mul (threshold_mantissa, align)
-          wrap_above = Constant <value = int32 {8388608}> ()
-          wrap_below = Neg (wrap_above)
-          wrap_span = Constant <value = int32 {16777216}> ()
-          clip_high = Constant <value = int32 {8388607}> ()
-          clip_low = Neg (clip_high)"""
-"""Lines before the Scan, in ONNX's text format: what :func:`cuba_step` and :func:`bias_shifted` read."""
+          threshold = Mul (threshold_mantissa, align)"""
+)
+"""Likewise, with the decays and the threshold that the attributes give all neurons."""
 
 
 def cuba_state(name: str, shape: str, what: str) -> Value:

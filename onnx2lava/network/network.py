@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from ..errors import ConversionError, NetworkError
-from .maps import Array, Map, Shape
+from .maps import Array, Conv, Map, Shape
 from .neurons import CubaNeuron, Neuron
 
 __all__ = ["INPUT", "OUTPUT", "Edge", "Input", "Network", "Population", "is_loihi", "require_loihi"]
@@ -19,6 +19,9 @@ INPUT = "input"
 """The name of the input of a network that has one; also the input of its ONNX graph."""
 OUTPUT = "output"
 """The output of its ONNX graph, if the network has one."""
+
+_LARGEST_NUMBER = 2**16
+"""Of images: with any weight, float32 still holds the product's unit."""
 
 N_co = TypeVar("N_co", bound=Neuron, covariant=True)
 
@@ -31,16 +34,19 @@ class Input:
         shape: ``(C, H, W)`` or ``(F,)`` of one sample at one time step.
         bits: 0 where it is spikes, 0 and 1; else it is counts of events below ``2 ** bits`` (graded spikes).
         origin: behind an encoder, the name of the value in the ONNX file that holds what the encoder gives; else None.
+        numbers: whether any numbers come in, such as images, in place of spikes. One population reads them, each neuron one of
+            them, and their products with the weight are rounded to whole numbers (ties to even): NetX's ``Input`` block.
     """
 
     shape: Shape
     bits: int = 0
     origin: str | None = None
+    numbers: bool = False
 
     @property
     def largest(self) -> int:
-        """The largest number that comes in."""
-        return 2**self.bits - 1 if self.bits else 1
+        """The largest number that comes in, of either sign."""
+        return _LARGEST_NUMBER if self.numbers else 2**self.bits - 1 if self.bits else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +74,7 @@ class Population(Generic[N_co]):
     Args:
         name: module path in the network it was trained as.
         shape: ``(C, H, W)`` or ``(F,)``.
-        neuron: what turns sums into spikes; all neurons of a population are alike.
+        neuron: what turns sums into spikes; all neurons of a population are of one kind.
         edges: at least one.
         bias: added to the voltage at every step, ``[C]`` (one per channel) or of the shape ``shape``; for Loihi a mantissa with
             exponent 6.
@@ -109,11 +115,14 @@ class Population(Generic[N_co]):
     def bias_column(self) -> Array:
         """The bias with as many axes as ``shape``, broadcast to it: ``[C, 1, 1]``, ``[C, H, W]`` or ``[F]``; zeros if there is
         none."""
-        if self.bias is None:
-            return np.zeros((1,) * len(self.shape), np.int32)
-        if self.bias.ndim == len(self.shape):
-            return self.bias
-        return self.bias.reshape(-1, *[1] * (len(self.shape) - 1))
+        return self._column(np.zeros(1, np.int32) if self.bias is None else self.bias)
+
+    def parameter(self, name: str) -> Array:
+        """A parameter of its CUBA neurons, likewise."""
+        return self._column(np.atleast_1d(getattr(self.neuron, name)))
+
+    def _column(self, values: Array) -> Array:
+        return values if values.ndim == len(self.shape) else values.reshape(-1, *[1] * (len(self.shape) - 1))
 
     def flat_bias(self) -> Array | None:
         """The bias of each neuron, ``[F]``, in row-major order; None if there is none."""
@@ -222,12 +231,26 @@ def _validate(network: Network[Any]) -> None:
         _check_name(each.name, shapes)
         _check_population(each, shapes, all_shapes)
         shapes[each.name] = each.shape
+    for name, given in network.inputs.items():
+        if given.numbers:
+            _check_one_to_one(name, [(each, edge) for each in network.populations for edge in each.edges if edge.source == name])
     names = {each.name for each in network.populations}
     if not network.outputs or any(name not in names for name in network.outputs):
         raise NetworkError(f"The outputs {list(network.outputs)} are not all populations of the network {network.name!r}.")
     # The output of the ONNX graph may have the name of the population whose spikes it is, and no other.
     if OUTPUT in names and network.outputs != (OUTPUT,):
         raise NetworkError(f"The name {OUTPUT!r} is reserved for the network's only output: give every layer a name of its own.")
+
+
+def _check_one_to_one(name: str, edges: list[tuple[Population[Neuron], Edge]]) -> None:
+    """Where any numbers come in, only one product is rounded for each neuron: sums of them would depend on their order."""
+    if len(edges) == 1:
+        population, edge = edges[0]
+        map_ = edge.map
+        plain = isinstance(map_, Conv) and map_.weight.shape[1:] == (1, 1, 1) and map_.groups == len(map_.weight)
+        if plain and len(population.edges) == 1 and not edge.delay and isinstance(population.neuron, CubaNeuron):
+            return
+    raise NetworkError(f"The input {name!r} holds any numbers: only one population of CUBA neurons can read it, one to one.")
 
 
 def _check_name(name: str, taken: Mapping[str, Shape]) -> None:
@@ -261,6 +284,12 @@ def _check_population(population: Population[Neuron], before: Mapping[str, Shape
         if prod(sums) != population.neurons:
             raise NetworkError(f"In {where}: {edge.source!r} gives it sums of the shape {sums}, but it is {population.shape}.")
         _check_numbers(edge.map.weight, f"the weight of {where}", isinstance(population.neuron, CubaNeuron))
+    if isinstance(population.neuron, CubaNeuron):
+        for name, values in population.neuron.parameters():
+            if isinstance(values, np.ndarray):
+                if values.shape not in (population.shape, population.shape[:1]):
+                    raise NetworkError(f"In {where}: {name} has the shape {values.shape}, but needs {population.shape[:1]}.")
+                _check_numbers(values, f"{name} of {where}", whole=True)
     if population.bias is not None:
         if population.bias.shape not in (population.shape, population.shape[:1]):
             raise NetworkError(f"In {where}: the bias has the shape {population.bias.shape}, but needs {population.shape[:1]}.")

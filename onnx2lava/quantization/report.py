@@ -152,10 +152,10 @@ def _layer(
         weights_saturated=_share_outside(np.rint(weight * np.float32(scale / 2)) * 2, WEIGHT_RANGE),
         weights_lost=float(np.mean((integers == 0) & (weight != 0))),
         weight_error=_norm(error) / (_norm(weight) or 1),
-        threshold=after.neuron.v_threshold,
+        threshold=int(np.max(after.neuron.v_threshold)),
         bias_range=None if after.bias is None else (int(after.bias.min()), int(after.bias.max())),
         biases_saturated=0.0 if before.bias is None else _share_outside(np.rint(before.bias * scale), BIAS_RANGE),
-        decay_error=after.neuron.v_decay / DECAY_UNIT - before.neuron.v_decay,
+        decay_error=int(np.max(after.neuron.v_decay)) / DECAY_UNIT - before.neuron.v_decay,
         mismatches=mismatches,
         compared=compared,
     )

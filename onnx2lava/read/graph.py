@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from custom_ops.model_file import numbers
-from custom_ops.operators import DOMAIN
+from custom_ops.operators import DOMAIN, HETEROGENEOUS_CUBA_LIF
 
 from ..errors import ConversionError, NetworkError
 from ..network import INPUT, CubaNeuron, Dense, Input, Neuron, Population, Shape
@@ -24,7 +24,7 @@ from .form import Form, FormError, Term, aligned, lead_axes, natural, source, un
 from .gates import Gates
 from .loop import is_loop, read_loop
 from .neurons import NEURONS, PARTS, SpikingNeuron
-from .populations import Populations, float_neuron
+from .populations import Populations, arranged, float_neuron
 
 __all__ = ["Reader", "Readout"]
 
@@ -326,6 +326,10 @@ class Reader:
             if rest[0] is not None:
                 bias = aligned(form, call.constant(1 + recurrent))
             rest = rest[1:]
+        if kind == HETEROGENEOUS_CUBA_LIF.name and isinstance(neuron, CubaNeuron):
+            values = (arranged(aligned(form, np.asarray(each)), form.features) for _, each in neuron.parameters())
+            neuron = CubaNeuron(*(each.astype(np.int32) for each in values))
+            rest = rest[3:]
         if any(value is not None for value in rest):
             call.refuse("it starts from given states", "export the network without states")
         population: Population[Neuron]

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from custom_ops.operators import CUBA_LIF, CUBA_LIF_NODE, IF, LIF, Attribute
+from custom_ops.loihi import DECAY_UNIT
+from custom_ops.operators import CUBA_LIF, CUBA_LIF_NODE, HETEROGENEOUS_CUBA_LIF, IF, LIF, THRESHOLD_LIMIT, Attribute
 
 from ..network import CubaNeuron
 from .call import Call
@@ -50,6 +51,18 @@ def _cuba(call: Call) -> CubaNeuron:
     return CubaNeuron(**{name: int(value) for name, value in _attributes(call, CUBA_LIF.attributes).items()})
 
 
+def _heterogeneous(call: Call) -> CubaNeuron:
+    """Its parameters are inputs, the last three; ``graph.py`` arranges them as the neurons are."""
+    values = [call.constant(len(call.inputs) - 3 + k) for k in range(3)]
+    for (name, most), each in zip(_MOST.items(), values, strict=True):
+        if each.dtype.kind not in "iu" or not each.size or each.min() < 0 or each.max() > most:
+            call.refuse(f"its {name} are not all whole numbers in 0 ... {most:,}", "write them in that range")
+    return CubaNeuron(*values)
+
+
+_MOST = {"i_decay": DECAY_UNIT, "v_decay": DECAY_UNIT, "v_threshold": THRESHOLD_LIMIT}
+
+
 def _real_cuba(call: Call) -> RealCubaNeuron:
     values = _attributes(call, CUBA_LIF_NODE.attributes)
     return RealCubaNeuron(int(values["i_decay"]), int(values["v_decay"]), int(values["scale"]), int(values["lowest"]))
@@ -87,7 +100,12 @@ def _attributes(call: Call, definitions: Sequence[Attribute]) -> dict[str, Any]:
     return values
 
 
-NEURONS: Mapping[str, Callable[[Call], CubaNeuron | SpikingNeuron]] = {"CubaLIF": _cuba, "IF": _integrate_and_fire, "LIF": _leaky}
+NEURONS: Mapping[str, Callable[[Call], CubaNeuron | SpikingNeuron]] = {
+    "CubaLIF": _cuba,
+    HETEROGENEOUS_CUBA_LIF.name: _heterogeneous,
+    "IF": _integrate_and_fire,
+    "LIF": _leaky,
+}
 """A new neuron is a line here; its equations belong to ``custom_ops/operators``. With ``Recurrent`` before its name, a neuron's
 second input is the weight through which its spikes come back."""
 

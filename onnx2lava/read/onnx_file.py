@@ -1,6 +1,7 @@
 """Read an ONNX model into a :class:`~onnx2lava.network.Network`."""
 
 import os
+from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
 import onnx
@@ -15,12 +16,14 @@ from ..network import Network, Neuron
 from .graph import Reader
 from .host import encoder, readout
 
-__all__ = ["InputKind", "Source", "opened", "read_onnx"]
+__all__ = ["NUMBERS", "InputKind", "Source", "opened", "read_onnx"]
 
 InputKind = Literal["spikes", "images", "counts"]
 """What a network is fed with; see :func:`onnx2lava.load`."""
 Source: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
 
+NUMBERS = "onnx2lava.numbers"
+"""Key of an ONNX file's metadata that is "1" where any numbers come in, see :class:`~onnx2lava.network.Input`."""
 MESSAGE_BITS = 8
 """Counts of events go in as graded spikes of so many bits, 0 to 255 a step."""
 
@@ -39,12 +42,16 @@ def read_onnx(model: Source, *, input: InputKind = "spikes", output: str | None 
     )
     found = reader.read()
     shapes = {name: each.shape for name, each in reader.inputs.items()} | {each.name: each.shape for each in reader.populations}
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    inputs = reader.inputs
+    if metadata.pop(NUMBERS, "") == "1" and input == "spikes":
+        inputs = {name: replace(given, numbers=True) for name, given in inputs.items()}
     return Network(
         graph_model.graph.name or "",
-        reader.inputs,
+        inputs,
         tuple(reader.populations),
         reader.outputs,
-        {entry.key: entry.value for entry in proto.metadata_props},
+        metadata,
         encoder(graph_model, reader.given[0], reader.encoded, shapes) if reader.encoded else None,
         None if found is None else readout(graph_model, reader.given[0], found.populations, shapes, reader.output),
     )

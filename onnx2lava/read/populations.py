@@ -16,7 +16,7 @@ from .form import Form, Term, common_divisor, scaled
 from .neurons import SpikingNeuron
 from .steps import Step
 
-__all__ = ["Populations", "float_neuron"]
+__all__ = ["Populations", "arranged", "float_neuron"]
 
 
 class Populations:
@@ -45,7 +45,7 @@ class Populations:
 
         A synapse's bias enters the current u, not the voltage v. Where u keeps nothing from step to step, that is the same.
         """
-        if form.has_constant and neuron.i_decay != DECAY_UNIT:
+        if form.has_constant and np.any(np.asarray(neuron.i_decay) != DECAY_UNIT):
             call.refuse("its synapse has a bias, which its current would integrate", "give the bias to the neuron instead")
         total = form.constant if bias is None else form.constant + bias
         edges = self._edges(call, name, form, 1, whole=True)
@@ -123,9 +123,12 @@ def _if_other(reads: Shape, shape: Shape) -> Shape | None:
 
 
 def _bias(constant: Array, features: Shape) -> Array | None:
-    """``[C]`` where it is one number per channel, else of the shape ``features``; None where it is zero."""
-    if not constant.any():
-        return None
+    """As :func:`arranged`; None where it is zero."""
+    return arranged(constant, features) if constant.any() else None
+
+
+def arranged(constant: Array, features: Shape) -> Array:
+    """Numbers of neurons, ``[C]`` where it is one number per channel, else of the shape ``features``."""
     if constant.ndim == len(features) and all(size == 1 for size in constant.shape[1:]):
         return np.broadcast_to(constant.reshape(-1), features[:1])
     whole = np.broadcast_to(constant, features)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from custom_ops.loihi import BIAS_RANGE, DECAY_UNIT, THRESHOLD_MAX, WEIGHT_RANGE
+from custom_ops.operators import THRESHOLD_LIMIT
 
 from ..network import Array, ConvTranspose, CubaNeuron, Dense, Edge, Network, Neuron, Population
 from .base import Finding
 
-__all__ = ["chip", "largest_sums", "loihi"]
+__all__ = ["chip", "largest_sums", "loihi", "numbers"]
 
 _SUM_LIMIT = 2**24  # float32 holds every whole number up to here, and so does a sum of them in any order
 
@@ -42,9 +43,9 @@ def _weights(network: Network[Neuron], population: Population[Neuron]) -> Iterat
         weight = edge.map.weight
         if not isinstance(population.neuron, CubaNeuron):
             continue
-        if (weight % 2).any() or weight.min() < low or weight.max() > high:
+        if weight.min() < low or weight.max() > high:
             source = f" of the spikes of {edge.source!r}" if len(population.edges) > 1 else ""
-            yield f"has weights{source} that are not all even numbers in {low} ... {high}: quantise the network first"
+            yield f"has weights{source} that are not all in {low} ... {high}: quantise the network first"
 
 
 def _bias(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
@@ -61,10 +62,12 @@ def _neuron(network: Network[Neuron], population: Population[Neuron]) -> Iterato
     for name, value, largest in (
         ("current decay", neuron.i_decay, DECAY_UNIT),
         ("voltage decay", neuron.v_decay, DECAY_UNIT),
-        ("threshold mantissa", neuron.v_threshold, THRESHOLD_MAX),
+        ("threshold mantissa", neuron.v_threshold, THRESHOLD_LIMIT),
     ):
-        if not 0 <= value <= largest:
-            yield f"has a {name} of {value}, outside 0 ... {largest}: choose a smaller scale or other neurons"
+        for extreme in (int(np.min(value)), int(np.max(value))):
+            if not 0 <= extreme <= largest:
+                yield f"has a {name} of {extreme}, outside 0 ... {largest}: choose a smaller scale or other neurons"
+                break
 
 
 def _sums(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
@@ -73,6 +76,16 @@ def _sums(network: Network[Neuron], population: Population[Neuron]) -> Iterator[
     total = sum((largest_sums(network, edge) for edge in population.edges), start=np.zeros(1, np.int64))
     if total.max() >= _SUM_LIMIT:
         yield "can sum to 2**24 or more, where float32 is no longer exact: make its fan-in or its weights smaller"
+
+
+def numbers(network: Network[Neuron], target: str, title: str) -> Iterator[Finding]:
+    """What a target that takes whole numbers alone says of a population that reads any."""
+    for population in network.populations:
+        if any(edge.source in network.inputs and network.inputs[edge.source].numbers for edge in population.edges):
+            message = (
+                f"reads any numbers, such as images, where {title} takes spikes: leave it out, or feed it what the layer gives"
+            )
+            yield Finding(population.name, target, message)
 
 
 def largest_sums(network: Network[Neuron], edge: Edge) -> Array:
@@ -89,9 +102,23 @@ def largest_sums(network: Network[Neuron], edge: Edge) -> Array:
 
 def _registers(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
     neuron = population.neuron
-    if neuron.v_decay == (DECAY_UNIT if isinstance(neuron, CubaNeuron) else 1):
+    if np.any(np.asarray(neuron.v_decay) == (DECAY_UNIT if isinstance(neuron, CubaNeuron) else 1)):
         yield "has a voltage decay of 4096, which Lava's simulation runs but the chip's 12-bit register does not hold: use 4095"
-    if isinstance(neuron, CubaNeuron) and neuron.i_decay == 0:
+    if not isinstance(neuron, CubaNeuron):
+        return
+    if (most := int(np.max(neuron.v_threshold))) > THRESHOLD_MAX:
+        yield (
+            f"has a threshold mantissa of {most}, above the {THRESHOLD_MAX} of the chip's 17-bit register: in Lava's simulation "
+            "it never fires there"
+        )
+    for edge in population.edges:
+        weight = edge.map.weight
+        if (weight % 2).any() and weight.min() < 0 and (weight.min() < -128 or weight.max() > 127):
+            yield (
+                "has odd weights of both signs beyond -128 ... 127, which Lava's simulation runs, but eight bits do not hold: "
+                "use even ones"
+            )
+    if np.any(np.asarray(neuron.i_decay) == 0):
         # Lava adds 1 to the register (PyLifModelBitAcc), and NetX writes iDecay - 1 into it.
         yield (
             "has a current decay of 0, for which NetX writes -1: Lava's simulation runs it, but the chip's register has no sign: "

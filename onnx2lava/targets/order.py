@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
-from ..network import Edge, Network, Neuron, Population
+import numpy as np
+
+from ..network import Dense, Edge, Network, Neuron, Population
 from ..network.network import N_co
 
 __all__ = ["branches", "in_order", "sorter"]
@@ -38,10 +40,13 @@ def forward(population: Population[Neuron]) -> list[Edge]:
     return [edge for edge in population.edges if edge.source != population.name]
 
 
-def branches(network: Network[Neuron]) -> Iterator[tuple[str, str]]:
+def branches(network: Network[Neuron], *, late: bool = False) -> Iterator[tuple[str, str]]:
     """Populations with which the network is no chain from its input to its output, each with the reason; none in a chain.
 
     In a chain, every population reads the one before through one edge, and may have feedback.
+
+    Args:
+        late: whether a chain may have several edges in place of one, each with synapses of its own and another delay.
     """
     try:
         populations = in_order(network)
@@ -55,7 +60,7 @@ def branches(network: Network[Neuron]) -> Iterator[tuple[str, str]]:
     for each in populations:
         edges = forward(each)
         sources = [edge.source for edge in edges]
-        if sources != [before]:
+        if sources != [before] and not (late and set(sources) == {before} and _apart(edges)):
             read = " and ".join(f"{edge.source!r}{f' ({edge.delay} steps late)' * (edge.delay > 0)}" for edge in edges)
             yield each.name, f"reads {read or 'nothing but itself'} and not just {before!r}, which is before it"
             return
@@ -63,3 +68,14 @@ def branches(network: Network[Neuron]) -> Iterator[tuple[str, str]]:
     for name in network.outputs:
         if name != before:
             yield name, "is an output, though others read it"
+
+
+def _apart(edges: list[Edge]) -> bool:
+    """Whether no synapse is in two of them."""
+    maps = [edge.map for edge in edges]
+    if not all(isinstance(map_, Dense) and map_.weight.shape == maps[0].weight.shape for map_ in maps):
+        return False
+    used = np.zeros(maps[0].weight.shape, np.uint8)
+    for map_ in maps:
+        used += map_.weight != 0
+    return bool(used.max() <= 1)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import onnx
 
 from custom_ops.loihi import CORES_PER_CHIP, NEURONS_PER_CORE, SYNAPTIC_MEMORY
@@ -9,6 +10,7 @@ from custom_ops.loihi import CORES_PER_CHIP, NEURONS_PER_CORE, SYNAPTIC_MEMORY
 from ..network import Conv, ConvTranspose, CubaNeuron, Dense, Edge, FloatNeuron, Network, Population
 from ..quantization import QuantizationReport, layer_scales
 from ..quantization.integers import weight_bits
+from ..read.netx import NOTES
 from ..targets import TARGETS
 from ..targets.lava import Relay, plan
 from ..targets.limits import chip, loihi
@@ -75,6 +77,7 @@ def network_notes(network: Network[Any]) -> list[str]:
     for name, target in TARGETS.items():
         found += [finding for finding in target.check(network) if finding.target == name]
     notes = [f"{finding.target}: {finding}" for finding in found]
+    notes += [f"netx: {note}" for note in network.metadata.get(NOTES, "").splitlines() if note.isprintable()]
     each = [estimate(network, population) for population in network.populations]
     if any(cores.neurons_exceed or cores.weights_exceed for cores in each):
         notes.append(f"* more than one neuro-core of Loihi 2: {NEURONS_PER_CORE:,} neurons, {SYNAPTIC_MEMORY:,} weights.")
@@ -240,14 +243,20 @@ def _population_cells(
     return [
         "" if scale is None else f"{scale:.5g}",
         "" if bias is None else _range(bias.min(), bias.max()),
-        f"{neuron.v_threshold:g}" if isinstance(neuron, FloatNeuron) else str(neuron.v_threshold),
-        f"–, {neuron.v_decay:.4g}" if isinstance(neuron, FloatNeuron) else f"{neuron.i_decay}, {neuron.v_decay}",
+        f"{neuron.v_threshold:g}" if isinstance(neuron, FloatNeuron) else _spread(neuron.v_threshold),
+        f"–, {neuron.v_decay:.4g}"
+        if isinstance(neuron, FloatNeuron)
+        else f"{_spread(neuron.i_decay)}, {_spread(neuron.v_decay)}",
         f"{population.neurons:,}{'*' if cores.neurons_exceed else ''}",
         f"{synapses:,}",
         f"{population.fan_in:,}",
         f"{depth} + {late}" if late else str(depth),
         _range(cores.fewest, cores.most),
     ]
+
+
+def _spread(values: Any) -> str:
+    return _range(np.min(values), np.max(values))
 
 
 def _type(network: Network[Any], edge: Edge) -> str:

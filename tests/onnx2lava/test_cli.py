@@ -1,5 +1,6 @@
 """The command line: exit codes, messages without traceback, files that are whole or not there, and tables that can be read."""
 
+import hashlib
 import json
 import os
 import pty
@@ -19,6 +20,7 @@ from rich.console import Console
 from custom_ops.trace import Trace, read_trace, write_trace
 from onnx2lava import CubaNeuron, load, load_netx, quantize, to_onnx, verify
 from onnx2lava.network import INPUT
+from onnx2lava.outputs import SOURCE
 from onnx2lava.quantization import quantization_report
 from onnx2lava.targets.numpy import simulate
 from onnx2lava.verification import read_json
@@ -50,7 +52,9 @@ def folder(made, tmp_path):
 def test_convert_writes_both_files_and_inspect_shows_them(folder):
     run("convert", "in.onnx", "-o", "out.net", "--loihi-onnx", "out.onnx", folder=folder, code=0)
     assert_same_numbers(load_netx(folder / "out.net"), NETWORK)
-    assert_same(load(folder / "out.onnx"), NETWORK)
+    written = load(folder / "out.onnx")
+    assert written.metadata[SOURCE] == hashlib.sha256((folder / "in.onnx").read_bytes()).hexdigest()
+    assert_same(replace(written, metadata=NETWORK.metadata), NETWORK)
     for name in ("in.onnx", "out.net"):
         shown = run("inspect", name, folder=folder, code=0)
         assert "threshold" in shown

@@ -9,7 +9,7 @@ from custom_ops.loihi import CONV_SUM_MAX
 
 from ...network import Conv, Dense, Network, Neuron, Population
 from ..base import Finding
-from ..limits import largest_sums
+from ..limits import largest_sums, numbers
 from .schedule import loop_without_time
 
 __all__ = ["checked"]
@@ -21,7 +21,8 @@ def checked(network: Network[Neuron]) -> list[Finding]:
     """Loops without time, sums beyond 24 bits, matrices too large."""
     loop = loop_without_time(network)
     found = [] if loop is None else [Finding(loop[0], "lava", loop[1])]
-    rules = (_sums, _matrices)
+    found += numbers(network, "lava", "this graph of Lava's processes")
+    rules = (_sums, _matrices, _odd)
     return found + [
         Finding(each.name, "lava", text) for each in network.populations for rule in rules for text in rule(network, each)
     ]
@@ -43,3 +44,10 @@ def _matrices(network: Network[Neuron], population: Population[Neuron]) -> Itera
                 f"has a transposed convolution with more than {_SPARSE_LIMIT:,} synapses, which Lava has as a sparse "
                 "matrix alone: make it smaller"
             )
+
+
+def _odd(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:
+    for edge in population.edges:
+        if not isinstance(edge.map, Conv) and edge.map.weight.dtype.kind in "iu" and (edge.map.weight % 2).any():
+            yield "has odd weights, of which the matrices of this graph have but the even ones: run it with run_netx"
+            return

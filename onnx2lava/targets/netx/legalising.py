@@ -11,7 +11,7 @@ import onnx_ir as ir
 from custom_ops.loihi import CONV_SUM_MAX, INT8_MAX, MAX_DELAY
 
 from ...errors import NetworkError
-from ...network import Array, Conv, ConvTranspose, CubaNeuron, Dense, Edge, Network, Neuron, Population, Shape
+from ...network import Array, Conv, ConvTranspose, CubaNeuron, Dense, Edge, Map, Network, Neuron, Population, Shape
 from ...network.network import N_co
 from ...network.unrolling import unrolled
 from ..base import Finding
@@ -19,7 +19,7 @@ from ..convolutions import convolution_of_transpose, even_padding, few_groups
 from ..limits import largest_sums
 from ..order import branches, forward, in_order
 
-__all__ = ["legalised"]
+__all__ = ["legalised", "synapses"]
 
 _INSTEAD = "run it with to_lava, from the network or from its Loihi-integer .onnx"
 
@@ -32,17 +32,20 @@ def legalised(network: Network[N_co]) -> tuple[Network[N_co], list[Finding]]:
     populations. A readout gets a Reshape in front where the last population became flat.
     """
     no_chain = [
-        Finding(name, "netx", f"{reason}, but a NetX file is a list of layers: {_INSTEAD}") for name, reason in branches(network)
+        Finding(name, "netx", f"{reason}, but a NetX file is a list of layers: {_INSTEAD}")
+        for name, reason in branches(network, late=True)
     ]
     if no_chain:
         return network, no_chain
     (given,) = network.inputs.values()
-    came, populations, findings = given.shape, [], []
+    came = given.shape
+    populations: list[Population[N_co]] = []
+    findings: list[Finding] = []
     for each in in_order(network):
         layer = each
         try:
             layer = _layer(network, each, came)
-            messages = list(_misread(layer))
+            messages = list(_misread_input(layer) if given.numbers and not populations else _misread(layer))
         except NetworkError as error:
             messages = [f"is nothing that a convolution of NetX can say, and {error}: use fewer neurons, or {_INSTEAD}"]
         findings += [Finding(each.name, "netx", message) for message in messages]
@@ -62,7 +65,14 @@ def _layer(network: Network[Neuron], population: Population[N_co], came: Shape) 
     Raises:
         NetworkError: a matrix would be too large.
     """
-    (edge,) = forward(population)
+    edge, *others = forward(population)
+    if edge.source in network.inputs and network.inputs[edge.source].numbers:
+        return population
+    if others:  # synapses that take different numbers of steps
+        edges = [replace(each, reads=None) for each in population.edges]
+        return replace(
+            population, shape=(population.neurons,), edges=tuple(edges), bias=population.flat_bias(), neuron=_flat(population)
+        )
     small = isinstance(edge.map, Dense) or largest_sums(network, edge).max() <= CONV_SUM_MAX
     if small and not population.feedback and not edge.delay and network.reads(edge) == came:
         conv = _convolution(edge)
@@ -77,7 +87,30 @@ def _layer(network: Network[Neuron], population: Population[N_co], came: Shape) 
     edges = [
         Edge(each.source, Dense(unrolled(each.map, network.reads(each))), each.delay) for each in (edge, *population.feedback)
     ]
-    return replace(population, shape=(population.neurons,), edges=tuple(edges), bias=population.flat_bias())
+    return replace(
+        population, shape=(population.neurons,), edges=tuple(edges), bias=population.flat_bias(), neuron=_flat(population)
+    )
+
+
+def _flat(population: Population[N_co]) -> N_co:
+    """Its neurons, where they become one axis."""
+    neuron = population.neuron
+    if not isinstance(neuron, CubaNeuron) or neuron.alike:
+        return neuron
+    each = (np.broadcast_to(population.parameter(name), population.shape).reshape(-1) for name, _ in neuron.parameters())
+    return CubaNeuron(*each)  # type: ignore[return-value]
+
+
+def synapses(population: Population[Neuron]) -> tuple[Map, int | Array]:
+    """What it reads the population before it through, and how many steps late: all of it, or ``[O, I]`` each synapse."""
+    edge, *others = edges = forward(population)
+    if not others:
+        return edge.map, edge.delay
+    weight, delays = np.zeros_like(edge.map.weight), np.zeros(edge.map.weight.shape, np.int64)
+    for each in edges:
+        weight = weight + each.map.weight
+        delays[each.map.weight != 0] = each.delay
+    return Dense(weight), delays
 
 
 def _convolution(edge: Edge) -> Conv | None:
@@ -97,18 +130,26 @@ def _convolution(edge: Edge) -> Conv | None:
 
 def _misread(population: Population[Neuron]) -> Iterator[str]:
     """What NetX runs wrongly in a layer, or refuses."""
-    (edge,) = forward(population)
+    map_, delays = synapses(population)
     feedback = population.feedback
-    if edge.delay > MAX_DELAY:
-        yield f"has spikes that are {edge.delay} steps late, above NetX's {MAX_DELAY}: use a shorter delay"
+    if (latest := int(np.max(delays))) > MAX_DELAY:
+        yield f"has spikes that are {latest} steps late, above NetX's {MAX_DELAY}: use a shorter delay"
     if len(feedback) > 1 or any(each.delay != 1 for each in feedback):
-        delays = ", ".join(str(each.delay) for each in feedback)
-        yield f"hears itself {delays} steps late, but NetX's feedback takes one step: use one edge with a delay of 1"
-    elif edge.delay and feedback:
+        steps = ", ".join(str(each.delay) for each in feedback)
+        yield f"hears itself {steps} steps late, but NetX's feedback takes one step: use one edge with a delay of 1"
+    elif latest and feedback:
         # netx/blocks/process.py, RecurrentDense, gives the feedback the delay of the input, and forgets the weights' exponent
         yield "is recurrent and reads delayed spikes, where NetX would delay its feedback as well: move the delay"
-    if isinstance(population.neuron, CubaNeuron) and isinstance(edge.map, Dense):
-        yield from _misread_weights(edge.map.weight, feedback[0].map.weight if feedback else None)
+    if isinstance(population.neuron, CubaNeuron) and isinstance(map_, Dense):
+        yield from _misread_weights(map_.weight, feedback[0].map.weight if feedback else None)
+
+
+def _misread_input(population: Population[Neuron]) -> Iterator[str]:
+    """What an ``input`` layer of NetX, which has one weight and one bias, cannot say."""
+    (edge,) = population.edges
+    for what, values in (("weights", edge.map.weight), ("biases", population.bias_column())):
+        if (values != values.flat[0]).any():
+            yield f"reads any numbers and has {what} that differ, where an input layer of NetX has one: train it with one"
 
 
 def _misread_weights(weight: Array, recurrent: Array | None) -> Iterator[str]:

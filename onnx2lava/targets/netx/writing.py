@@ -11,17 +11,21 @@ import numpy as np
 
 from custom_ops.atomic_write import replacing
 from custom_ops.errors import ModelFileError
+from custom_ops.version import __version__
 
-from ...network import Array, Conv, CubaNeuron, Network, Neuron, Population, require_loihi
-from ...read.netx import MESSAGE_BITS
+from ...network import Array, Conv, CubaNeuron, Map, Network, Neuron, Population, require_loihi
+from ...read.netx import MESSAGE_BITS, NAME, PRODUCER
 from ..base import require
 from ..limits import loihi
-from ..order import forward, in_order
-from .legalising import legalised
+from ..order import in_order
+from .legalising import legalised, synapses
 
 __all__ = ["save_netx"]
 
 _Layer = Mapping[str, Any]
+_LONGEST_TEXT = 2**15
+_KEYS = ("iDecay", "vDecay", "vThMant")
+"""What NetX calls the parameters of a CUBA neuron, in our order."""
 
 
 def save_netx(network: Network[Neuron], path: str | os.PathLike[str]) -> None:
@@ -53,10 +57,15 @@ def save_netx(network: Network[Neuron], path: str | os.PathLike[str]) -> None:
     with h5py.File(content, "w") as file:
         if given.bits:
             file.attrs[MESSAGE_BITS] = given.bits
+        for key, text in {**legal.metadata, **dict(zip(PRODUCER, ("sj2lava", __version__), strict=True))}.items():
+            _write_text(file, key, text)
         for index, layer in enumerate(_layers(legal)):
             group = file.create_group(f"layer/{index}")
             for key, value in layer.items():
-                group.create_dataset(key, data=value)
+                if key == NAME:
+                    _write_text(group, key, value)
+                else:
+                    group.create_dataset(key, data=value)
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(content.getbuffer())
@@ -69,15 +78,25 @@ def _layers(network: Network[CubaNeuron]) -> list[_Layer]:
     layers: list[_Layer] = [{"type": _type("input"), "shape": _integers(given.shape)}]
     shape = given.shape
     for each in in_order(network):
-        (edge,) = forward(each)
-        if isinstance(edge.map, Conv):
-            layers.append(_conv(each, edge.map))
+        map_, delays = synapses(each)
+        if given.numbers and len(layers) == 1 and "neuron/type" not in layers[0]:
+            layers = [{**layers[0], **_input(each, map_)}]
+        elif isinstance(map_, Conv):
+            layers.append(_conv(each, map_))
         else:
             if len(shape) > 1:
                 layers.append({"type": _type("flatten"), "shape": _integers((prod(shape), 1, 1))})
-            layers.append(_dense(each))
+            layers.append(_dense(each, map_.weight, delays))
         shape = each.shape
     return layers
+
+
+def _input(population: Population[CubaNeuron], map_: Map) -> _Layer:
+    """NetX's ``Input`` block: one weight and one bias make its neurons' bias of what comes in."""
+    layer = dict(_weight_bias_neuron(population, map_.weight.reshape(-1)[:1]))
+    if population.bias is not None:
+        layer["bias"] = layer["bias"].reshape(-1)[:1]
+    return layer
 
 
 def _conv(population: Population[CubaNeuron], map_: Conv) -> _Layer:
@@ -96,9 +115,7 @@ def _conv(population: Population[CubaNeuron], map_: Conv) -> _Layer:
     }
 
 
-def _dense(population: Population[CubaNeuron]) -> _Layer:
-    (edge,) = forward(population)
-    weight = edge.map.weight
+def _dense(population: Population[CubaNeuron], weight: Array, delays: int | Array) -> _Layer:
     layer: dict[str, Any] = {
         "type": _type("dense_rec" if population.feedback else "dense"),
         "shape": _integers(population.shape),
@@ -108,8 +125,8 @@ def _dense(population: Population[CubaNeuron]) -> _Layer:
     }
     for feedback in population.feedback:
         layer["weight_rec"] = feedback.map.weight.astype(np.float32)
-    if edge.delay:
-        layer["delay"] = np.int64(edge.delay)
+    if np.any(delays):
+        layer["delay"] = np.asarray(delays, np.int64)
     return layer
 
 
@@ -121,13 +138,23 @@ def _weight_bias_neuron(population: Population[CubaNeuron], weight: Array) -> _L
         layer["bias"] = population.bias.T.astype(np.float32)
     neuron = population.neuron
     return layer | {
+        NAME: population.name,
         "neuron/type": "CUBA",
-        "neuron/iDecay": np.int64(neuron.i_decay),
-        "neuron/vDecay": np.int64(neuron.v_decay),
-        "neuron/vThMant": np.int64(neuron.v_threshold),
+        # Lava broadcasts to (W, H, C), so that one for each channel stays as it is.
+        **{
+            f"neuron/{key}": np.asarray(values).T.astype(np.int64)
+            for key, (_, values) in zip(_KEYS, neuron.parameters(), strict=True)
+        },
         "neuron/refDelay": np.int64(1),
         "neuron/gradedSpike": np.bool_(False),
     }
+
+
+def _write_text(group: h5py.Group, key: str, text: str) -> None:
+    """As an attribute of a fixed length, which needs no heap; one that HDF5 has no room for is left out."""
+    data = text.encode()
+    if 0 < len(data) <= _LONGEST_TEXT:
+        group.attrs[key] = np.bytes_(data)
 
 
 def _type(name: str) -> Array:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from custom_ops.reference import cuba_lif
+from custom_ops.reference import heterogeneous_cuba_lif
 
-from ...network import Array, Conv, ConvTranspose, CubaNeuron, Dense, FloatNeuron, Map, Network, Neuron, Population
+from ...network import Array, Conv, ConvTranspose, Dense, FloatNeuron, Map, Network, Neuron, Population
 from ..base import Spikes
 
 __all__ = ["simulate"]
@@ -32,24 +32,30 @@ def simulate(network: Network[Neuron], x: Spikes) -> dict[str, Array]:
             for edge in each.edges:
                 if t >= edge.delay:
                     incoming = spikes[edge.source][t - edge.delay].reshape(samples, *network.reads(edge))
-                    sums += _sums(edge.map, incoming.astype(np.float64)).reshape(sums.shape)
+                    numbers = edge.source in network.inputs and network.inputs[edge.source].numbers
+                    # Sums are exact in float64; of any numbers there is one product, rounded as float32 rounds it.
+                    incoming = incoming.astype(np.float32 if numbers else np.float64)
+                    sums += _sums(edge.map, incoming).reshape(sums.shape)
             spikes[each.name][t] = fires[each.name](sums)
     return {each.name: spikes[each.name] for each in network.populations}
 
 
 def _neurons(population: Population[Neuron]) -> Callable[[Array], Array]:
     """Takes the sums of one step after the other, and gives the spikes."""
-    neuron, bias = population.neuron, population.bias_column()
-    return _float_neurons(neuron, bias) if isinstance(neuron, FloatNeuron) else _integer_neurons(neuron, bias)
+    if isinstance(population.neuron, FloatNeuron):
+        return _float_neurons(population.neuron, population.bias_column())
+    return _integer_neurons(population)
 
 
-def _integer_neurons(neuron: CubaNeuron, bias: Array) -> Callable[[Array], Array]:
+def _integer_neurons(population: Population[Neuron]) -> Callable[[Array], Array]:
+    i_decay, v_decay, threshold = (population.parameter(name) for name in ("i_decay", "v_decay", "v_threshold"))
+    bias = population.bias_column()
     u = v = None
 
     def fires(a: Array) -> Array:
         nonlocal u, v
         # Whole numbers below 2**53 are exact in float64.
-        s, u, v, *_ = cuba_lif(a[None].astype(np.int32), neuron.i_decay, neuron.v_decay, neuron.v_threshold, bias, u, v)
+        s, u, v, *_ = heterogeneous_cuba_lif(np.rint(a[None]).astype(np.int32), i_decay, v_decay, threshold, bias, u, v)
         spikes: Array = s[0]
         return spikes
 

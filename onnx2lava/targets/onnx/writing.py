@@ -9,7 +9,20 @@ import onnx
 import onnx.checker
 from onnx import TensorProto, helper, numpy_helper
 
-from custom_ops.operators import CUBA_LIF, DOMAIN, OPERATORS, OPSET, RECURRENT_CUBA_LIF, VERSION, Form
+from custom_ops.loihi import THRESHOLD_MAX
+from custom_ops.operators import (
+    CUBA_LIF,
+    DOMAIN,
+    FUNCTIONS,
+    HETEROGENEOUS_CUBA_LIF,
+    OPERATORS,
+    OPSET,
+    RECURRENT_CUBA_LIF,
+    RECURRENT_HETEROGENEOUS_CUBA_LIF,
+    VERSION,
+    Form,
+)
+from custom_ops.version import __version__
 
 from ...errors import ConversionError
 from ...network import (
@@ -28,6 +41,7 @@ from ...network import (
     Shape,
 )
 from ...network.unrolling import unrolled
+from ...read.onnx_file import NUMBERS
 from ..base import require
 from ..limits import loihi
 from ..loops import loops
@@ -84,8 +98,10 @@ def to_onnx(network: Network[Neuron], *, outputs: Literal["last", "all"] = "last
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)],
         functions=graph.functions(),
         producer_name="sj2lava",
+        producer_version=__version__,
     )
-    helper.set_model_props(model, dict(network.metadata))
+    numbers = {NUMBERS: "1"} if any(given.numbers for given in network.inputs.values()) else {}
+    helper.set_model_props(model, {**network.metadata, **numbers})
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
@@ -127,7 +143,9 @@ class _GraphBuilder:
         used = sorted({node.op_type for node in self.nodes if node.domain == DOMAIN})
         integer = (CUBA_LIF.name, RECURRENT_CUBA_LIF.name)
         return [
-            recurrent_lif() if name == RECURRENT_LIF else OPERATORS[name].function(self.form if name in integer else None)
+            recurrent_lif()
+            if name == RECURRENT_LIF
+            else (OPERATORS | FUNCTIONS)[name].function(self.form if name in integer else None)
             for name in used
         ]
 
@@ -253,6 +271,11 @@ class _GraphBuilder:
     def _stored(self, weight: Array, whole: bool, stem: str, what: str) -> str:
         if not whole:
             return self.constant(f"{stem}.{what}", weight.astype(np.float32))
+        if (weight % 2).any():
+            low, high = int(weight.min()), int(weight.max())
+            kind = np.int8 if low >= -128 and high <= 127 else np.int32
+            stored = self.constant(f"{stem}.{what}", weight.astype(kind))
+            return self.node("Cast", [stored], f"{stem}/{what}", f"{stem}/{what}/Cast", to=TensorProto.FLOAT)
         halves = weight // 2
         # Matrices of feedback that were added up may need more than 8 bits.
         small = halves.min() >= -128 and halves.max() <= 127
@@ -281,6 +304,8 @@ class _GraphBuilder:
                 added = self.constant(f"{name}.bias", bias.astype(np.float32))
                 inputs[0] = self.node("Add", [inputs[0], added], f"{name}/biased_sums", f"{name}/Add")
             return self._fire_in_real_numbers(name, neuron, inputs, spikes)
+        if not neuron.alike or neuron.v_threshold > THRESHOLD_MAX:
+            return self._fire_each(population, inputs, bias, spikes)
         if population.bias is not None:
             inputs.append(self.constant(f"{name}.bias", bias.astype(np.int32)))
         elif self.form.bias:
@@ -288,6 +313,18 @@ class _GraphBuilder:
         operator = RECURRENT_CUBA_LIF.name if population.feedback else CUBA_LIF.name
         attributes = {"i_decay": neuron.i_decay, "v_decay": neuron.v_decay, "v_threshold": neuron.v_threshold}
         return self.node(operator, inputs, spikes, f"{name}/{operator}", DOMAIN, **attributes)
+
+    def _fire_each(self, population: Population[Neuron], inputs: list[str], bias: Array, spikes: str) -> str:
+        """Neurons that differ, or with a threshold that no attribute may have: all that they are becomes inputs."""
+        name = population.name
+        numbers = {"bias": bias, **{each: population.parameter(each) for each in ("i_decay", "v_decay", "v_threshold")}}
+        for what, values in numbers.items():
+            if population.feedback and len(population.shape) > 1:  # neurons with feedback are one axis
+                shape = population.shape if values.ndim > 1 else (1,)
+                values = np.broadcast_to(values, shape).reshape(-1)
+            inputs.append(self.constant(f"{name}.{what}", values.astype(np.int32)))
+        operator = RECURRENT_HETEROGENEOUS_CUBA_LIF if population.feedback else HETEROGENEOUS_CUBA_LIF
+        return self.node(operator.name, inputs, spikes, f"{name}/{operator.name}", DOMAIN)
 
     def _feedback(self, population: Population[Neuron]) -> str:
         """The matrix ``[F, F]`` from each neuron (row) to each (column)."""

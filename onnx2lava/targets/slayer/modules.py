@@ -166,9 +166,9 @@ def _neuron(population: Population[CubaNeuron], shape: Shape) -> Any:
 def _parameters(population: Population[CubaNeuron]) -> dict[str, Any]:
     neuron = population.neuron
     parameters = {
-        "threshold": neuron.v_threshold / SCALE,
-        "current_decay": neuron.i_decay / DECAY_UNIT,
-        "voltage_decay": neuron.v_decay / DECAY_UNIT,
+        "threshold": int(np.max(neuron.v_threshold)) / SCALE,
+        "current_decay": int(np.max(neuron.i_decay)) / DECAY_UNIT,
+        "voltage_decay": int(np.max(neuron.v_decay)) / DECAY_UNIT,
         "scale": SCALE,
     }
     if population.bias is not None:
@@ -178,6 +178,9 @@ def _parameters(population: Population[CubaNeuron]) -> dict[str, Any]:
 
 def _finish(neuron: Any, population: Population[CubaNeuron], shape: Shape) -> None:
     """What slayer's constructors do not take. ``shape`` is that of the neurons in slayer."""
+    for name, values in (("current_decay", population.neuron.i_decay), ("voltage_decay", population.neuron.v_decay)):
+        if isinstance(values, np.ndarray):  # one for each channel
+            getattr(neuron, name).data = torch.tensor(values, dtype=torch.float32)
     bias = population.bias
     if bias is not None:
         # slayer's bias is the negative mean of a batch norm, which would be rounded to even 8-bit numbers like a weight.

@@ -59,7 +59,8 @@ def to_slayer_neuron(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *,
     if neuron is None:
         raise ConversionError("The model is a synapse, not a neuron: convert it with to_slayer_synapse.")
     if isinstance(neuron, CubaNeuron):
-        return _neuron(neuron.v_threshold, neuron.i_decay, neuron.v_decay, neuron.v_threshold * STATE_UNIT + 1, 1)
+        i_decay, v_decay, whole = (int(value) for _, value in neuron.parameters())  # all alike: they are attributes
+        return _neuron(whole, i_decay, v_decay, whole * STATE_UNIT + 1, 1)
     if isinstance(neuron, RealCubaNeuron):
         scale, lowest = neuron.scale, neuron.lowest
         mantissa, decays = (lowest - 1) // STATE_UNIT, (neuron.i_decay, neuron.v_decay)

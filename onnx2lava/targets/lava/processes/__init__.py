@@ -25,7 +25,7 @@ from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix, identity  # type: ignore[import-untyped]
 
 from ....lava_runtime.forgetting import FORGETFUL, forget
-from ....network import Conv, CubaNeuron, Dense, Map, Network, Shape
+from ....network import Array, Conv, CubaNeuron, Dense, Map, Network, Shape
 from ....network.unrolling import entries
 from ..forms import Form, form
 from ..schedule import Schedule, Stage, Synapse
@@ -142,12 +142,19 @@ def _neurons(stage: Stage, resets: tuple[int, int] | None) -> Any:
         return GradedVec(shape=shape, vth=0) if stage.graded else LIF(shape=shape, du=4095, dv=0, vth=0)
     neuron = stage.population.neuron
     assert isinstance(neuron, CubaNeuron)
-    bias = np.broadcast_to(stage.population.bias_column(), stage.shape).transpose()  # (C, H, W) to (W, H, C)
+    population = stage.population
+
+    def each(values: Array) -> Array:  # (C, H, W) to (W, H, C)
+        return np.ascontiguousarray(np.broadcast_to(values, stage.shape).transpose(), np.int32)
+
+    i_decay, v_decay, threshold = (
+        values if isinstance(values, int) else each(population.parameter(name)) for name, values in neuron.parameters()
+    )
     numbers = {
-        "du": neuron.i_decay - 1,  # Lava adds 1 (PyLifModelBitAcc, ds_offset)
-        "dv": neuron.v_decay,
-        "vth": neuron.v_threshold,
-        "bias_mant": np.ascontiguousarray(bias, np.int32),
+        "du": i_decay - 1,  # Lava adds 1 (PyLifModelBitAcc, ds_offset)
+        "dv": v_decay,
+        "vth": threshold,
+        "bias_mant": each(population.bias_column()),
         "bias_exp": _BIAS_EXPONENT,
     }
     if resets is None:
