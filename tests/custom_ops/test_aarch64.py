@@ -79,7 +79,11 @@ def test_operators_give_the_same_on_either_processor(installed: Path, tmp_path: 
 def test_the_check_program_finds_no_difference(environment: None, tmp_path: Path) -> None:
     """Random layers against an oracle in C++: the same program that runs under the sanitizers on this processor."""
     kernels = [NATIVE / "kernels" / f"{name}.cpp" for name in ("isa", "isa_plain", "isa_neon")]
-    sources = [NATIVE / "check" / "check.cpp", *kernels, *(NATIVE / f"{name}.cpp" for name in ("layer", "block", "recurrent"))]
+    sources = [
+        NATIVE / "check" / "check.cpp",
+        *kernels,
+        *(NATIVE / f"{name}.cpp" for name in ("layer", "block", "recurrent", "training")),
+    ]
     flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-I", NATIVE]
     zig = os.environ | {"ZIG_PYTHON": str(WHEELS / "python"), "ZIG_TARGET": "aarch64-linux-gnu.2.17"}
     ran(ROOT / "env" / "zig-c++", *flags, *sources, "-o", tmp_path / "check", env=zig)
