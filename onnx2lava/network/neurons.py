@@ -59,18 +59,23 @@ class CubaNeuron:
 class FloatNeuron:
     """A leaky integrate-and-fire neuron in real numbers, in the one form that reading leaves::
 
-        v[t] = v[t-1] * (1 - v_decay) + a[t] + bias
+        u[t] = u[t-1] * (1 - i_decay) + a[t]
+        v[t] = v[t-1] * (1 - v_decay) + u[t] + bias
         s[t] = v[t] >= v_threshold;    v[t] = 0 where s[t]
 
-    starting from v = 0. SpikingJelly's IF and LIF neurons with hard reset all come down to it.
+    starting from u = 0 and v = 0. SpikingJelly's IF, LIF and CUBALIF neurons with hard reset all come down to it.
 
     Args:
         v_decay: the share of the membrane potential that a time step loses, 0 ... 1.
         v_threshold: threshold, above 0.
+        i_decay: the share of the synaptic current that a time step loses, 0 ... 1; 1 for IF and LIF, whose current is the sum.
+        strict: whether it fires only above the threshold, ``v > v_threshold``, as NIR says and most of its producers do.
     """
 
     v_decay: float
     v_threshold: float
+    i_decay: float = 1.0
+    strict: bool = False
 
 
 Neuron: TypeAlias = CubaNeuron | FloatNeuron

@@ -1,7 +1,7 @@
 """One population in Loihi's integers, for a given scale."""
 
 from dataclasses import replace
-from math import ceil
+from math import floor
 
 import numpy as np
 
@@ -20,10 +20,12 @@ def integer_population(population: Population[FloatNeuron], scale: float) -> Pop
 
     * weights: ``2 * round(w * scale / 2)``, clamped to -256 ... 254, as Lava-DL's ``quantize_8bit`` does;
     * bias: ``round(b * scale)``, clamped to -4096 ... 4095;
-    * threshold: ``ceil(v_threshold * scale) - 1``, because float neurons fire at ``>=``, Loihi's at ``>``;
-    * decay: ``round(4096 * v_decay)``; the current decays at once.
+    * threshold: ``ceil(v_threshold * scale) - 1`` where the float neurons fire at ``>=``, because Loihi's fire at ``>``, and
+      ``floor(v_threshold * scale)`` where they are strict;
+    * decays: ``round(4096 * v_decay)``, and ``round(4096 * i_decay)``.
 
-    Where weights, bias and threshold times ``scale`` are such whole numbers already and nothing decays, the spikes stay the same.
+    Where weights, bias and threshold times ``scale`` are such whole numbers already and nothing decays but the current, at once,
+    the spikes stay the same.
     Edges that share a map share its integers.
 
     Args:
@@ -31,9 +33,9 @@ def integer_population(population: Population[FloatNeuron], scale: float) -> Pop
         scale: above 0.
     """
     neuron = CubaNeuron(
-        i_decay=DECAY_UNIT,
+        i_decay=round(DECAY_UNIT * population.neuron.i_decay),
         v_decay=round(DECAY_UNIT * population.neuron.v_decay),
-        v_threshold=integer_threshold(population.neuron.v_threshold, scale),
+        v_threshold=integer_threshold(population.neuron.v_threshold, scale, population.neuron.strict),
     )
     integers: dict[int, Map] = {}
     for edge in population.edges:
@@ -62,11 +64,13 @@ def integer_bias(bias: Array, scale: float) -> Array:
     return np.clip(np.rint(bias.astype(np.float64) * scale), *BIAS_RANGE).astype(np.int32)
 
 
-def integer_threshold(threshold: float, scale: float) -> int:
+def integer_threshold(threshold: float, scale: float, strict: bool = False) -> int:
     """A mantissa; a threshold that was stored as float32 counts as the whole number that it was before."""
     scaled = threshold * scale
     nearest = round(scaled)
-    return (nearest if abs(scaled - nearest) <= _FLOAT32 * scaled else ceil(scaled)) - 1
+    if abs(scaled - nearest) <= _FLOAT32 * scaled:
+        return nearest - (not strict)
+    return floor(scaled)
 
 
 def weight_bits(weight: Array) -> int:

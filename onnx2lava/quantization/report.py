@@ -34,7 +34,7 @@ class LayerQuantization:
         threshold: mantissa.
         bias_range: smallest and largest bias mantissa; None without bias.
         biases_saturated: share of the biases that were clamped.
-        decay_error: decay as it is minus decay as it was.
+        decay_error: of the voltage's decay and the current's, as they are minus as they were, the larger.
         mismatches: in calibration, spikes that differ from the float network's; None without calibration.
         compared: how many were compared.
     """
@@ -155,7 +155,11 @@ def _layer(
         threshold=int(np.max(after.neuron.v_threshold)),
         bias_range=None if after.bias is None else (int(after.bias.min()), int(after.bias.max())),
         biases_saturated=0.0 if before.bias is None else _share_outside(np.rint(before.bias * scale), BIAS_RANGE),
-        decay_error=int(np.max(after.neuron.v_decay)) / DECAY_UNIT - before.neuron.v_decay,
+        decay_error=max(
+            int(np.max(after.neuron.v_decay)) / DECAY_UNIT - before.neuron.v_decay,
+            int(np.max(after.neuron.i_decay)) / DECAY_UNIT - before.neuron.i_decay,
+            key=abs,
+        ),
         mismatches=mismatches,
         compared=compared,
     )

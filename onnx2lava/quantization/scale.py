@@ -30,7 +30,7 @@ def candidates(population: Population[FloatNeuron]) -> list[float]:
     """Scales for a population of float neurons, the one with the smallest expected error first.
 
     If there is a whole number that turns all weights into even whole numbers, and bias and threshold into whole ones, it is the
-    only candidate of a neuron without decay: nothing is lost. (With decay, the largest such number comes first.)
+    only candidate of a neuron without decay: nothing is lost. (With a decay, the largest such number comes first.)
 
     Otherwise they are a quarter of an octave apart, from one that leaves the largest weights unused bits to one that clips them
     to a quarter: with few large weights, clipping them can cost less than rounding all others coarsely. Each is moved so
@@ -39,7 +39,7 @@ def candidates(population: Population[FloatNeuron]) -> list[float]:
     weight = population.weights()
     neuron = population.neuron
     exact = _exact_scales(weight, population.bias, neuron.v_threshold)
-    if exact and not neuron.v_decay:
+    if exact and not _leaks(neuron):
         return exact[:1]
     full = min(_largest_unclipped(weight), _LARGEST_THRESHOLD / neuron.v_threshold)
     scales = [_with_whole_threshold(full * 2 ** (step / 4), neuron) for step in _STEPS]
@@ -59,15 +59,31 @@ def expected_error(population: Population[FloatNeuron], scale: float) -> float:
     for edge in population.edges:
         flat = edge.map.weight.reshape(-1)
         flat = flat[:: -(-flat.size // _SAMPLE)].astype(np.float64)
-        error += edge.map.fan_in * _INPUTS_PER_SPIKE * _mean_square(integer_weights(flat, scale) / scale - flat)
+        rounding = _mean_square(integer_weights(flat, scale) / scale - flat)
+        error += edge.map.fan_in * _INPUTS_PER_SPIKE * _peak(neuron) ** 2 * rounding
     if bias is not None:
         error += _STEPS_PER_SPIKE**2 * _mean_square(integer_bias(bias, scale) / scale - bias)
     # Sums of even weights are even: without decay and bias a spike comes at the first even number above the threshold.
-    lattice = 1.0 if neuron.v_decay or bias is not None else 2.0
-    threshold = integer_threshold(neuron.v_threshold, scale)
-    crossing = threshold if neuron.v_decay else lattice * (floor(threshold / lattice) + 0.5)
+    lattice = 1.0 if _leaks(neuron) or bias is not None else 2.0
+    threshold = integer_threshold(neuron.v_threshold, scale, neuron.strict)
+    crossing = threshold if _leaks(neuron) else lattice * (floor(threshold / lattice) + 0.5)
     error += float(crossing / scale - neuron.v_threshold) ** 2
     return float(error / neuron.v_threshold**2)
+
+
+def _leaks(neuron: FloatNeuron) -> bool:
+    """Whether sums of whole weights are no whole voltages."""
+    return neuron.v_decay != 0 or neuron.i_decay != 1
+
+
+def _peak(neuron: FloatNeuron) -> float:
+    """The largest voltage that one spike brings through a weight of 1, within the steps that lie between two spikes."""
+    u, v, peak = 1.0, 0.0, 0.0
+    for _ in range(round(_STEPS_PER_SPIKE)):
+        v = v * (1 - neuron.v_decay) + u
+        u *= 1 - neuron.i_decay
+        peak = max(peak, v)
+    return peak
 
 
 def _mean_square(values: npt.NDArray[np.float64]) -> float:
@@ -87,7 +103,7 @@ def _with_whole_threshold(scale: float, neuron: FloatNeuron) -> float:
     mantissa = scale * neuron.v_threshold
     if mantissa <= 1:  # any input that is left after rounding reaches it
         return scale
-    whole = max(round(mantissa), 1) if neuron.v_decay else 2 * floor(mantissa / 2) + 1
+    whole = max(round(mantissa), 1) if _leaks(neuron) else 2 * floor(mantissa / 2) + 1
     return whole * _JUST_ABOVE / neuron.v_threshold
 
 

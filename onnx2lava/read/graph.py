@@ -4,7 +4,7 @@ Node names are never asked for a meaning, only for the populations' names.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -100,8 +100,7 @@ class Reader:
     def add(self, call: Call, sums: Form, neuron: CubaNeuron) -> Form:
         """A population that the file has as another operator, such as a MaxPool; gives its spikes, arranged as ``sums``."""
         name = self._name(call.node)
-        population = self._maker.whole(call, name, neuron, sums)
-        return self._added(call, population, sums.dims)
+        return self._added(call, [self._maker.whole(call, name, neuron, sums)], sums.dims)
 
     # Inputs and outputs.
 
@@ -332,29 +331,27 @@ class Reader:
             rest = rest[3:]
         if any(value is not None for value in rest):
             call.refuse("it starts from given states", "export the network without states")
-        population: Population[Neuron]
         if isinstance(neuron, SpikingNeuron):
             real, form = float_neuron(call, neuron, form)
             if recurrent and neuron.decay_input:
                 feedback = replace(feedback, steps=(Dense(feedback.steps[0].weight * neuron.decay),))  # type: ignore[union-attr]
             form = replace(form, terms=(*form.terms, feedback)) if recurrent else form
-            population = self._maker.real(call, name, real, form)
-        else:
-            form = replace(form, terms=(*form.terms, feedback)) if recurrent else form
-            population = self._maker.whole(call, name, neuron, form, bias)
-        return self._added(call, population, call.form().dims)
+            return self._added(call, self._maker.real(call, name, real, form), call.form().dims)
+        form = replace(form, terms=(*form.terms, feedback)) if recurrent else form
+        return self._added(call, [self._maker.whole(call, name, neuron, form, bias)], call.form().dims)
 
     def _loop(self, call: Call, function: ir.Function, form: Form) -> Form:
         found = read_loop(call, function, form)
         name = self._name(call.node)
         feedback = tuple(replace(term, source=name, delay=1) for term in found.feedback)
         sums = replace(found.sums, terms=(*found.sums.terms, *feedback))
-        population = self._maker.real(call, name, found.neuron, sums)
-        return self._added(call, population, (*form.dims[:2], *found.dims))
+        populations = self._maker.real(call, name, found.neuron, sums, found.bias)
+        return self._added(call, populations, (*form.dims[:2], *found.dims))
 
-    def _added(self, call: Call, population: Population[Neuron], dims: Shape) -> Form:
-        """The spikes of a new population, which has the dimensions ``dims`` in the graph."""
-        self.populations.append(population)
+    def _added(self, call: Call, populations: Sequence[Population[Neuron]], dims: Shape) -> Form:
+        """The spikes of the last of some new populations, which has the dimensions ``dims`` in the graph."""
+        self.populations += populations
+        population = populations[-1]
         self._spikes[call.node.outputs[0]] = population.name
         spikes = source(population.name, lead_axes(*self.steps_and_samples), population.shape)
         axes = reshaped(spikes.axes, dims)

@@ -3,9 +3,10 @@
 SpikingJelly's recurrent containers, and neurons that are no operator of ours, are exported as functions that were traced from
 their own single step, in whatever operators torch chose. So the step is not compared with a pattern: it is computed with the
 operators of any other value, its input and states being sources of their own. A population comes out where, and only where, that
-has the form of one::
+has the form of one (without a state u, j is 0)::
 
-    h = A @ x + B @ s[t-1] + k * v + c
+    u = A @ x + B @ s[t-1] + j * u + b
+    h = u + k * v + c
     s[t] = h >= threshold;    v = v_reset where s[t], else h
 """
 
@@ -28,7 +29,7 @@ from .steps import Scale, Step, View
 
 __all__ = ["Loop", "is_loop", "read_loop"]
 
-_REMEDY = "use a container of linear layers and one IF or LIF neuron with hard reset, or a quantised BlockContainer"
+_REMEDY = "use a container of linear layers and one IF, LIF or CUBALIF neuron with hard reset, or a quantised BlockContainer"
 _TOLERANCE = 1e-6
 """Relative; what float32 constants of a trace (1 / tau, v_reset) make of numbers that are equal."""
 _ROUNDING = 1e-12
@@ -41,13 +42,15 @@ class Loop:
     """A population that a loop computes.
 
     Args:
-        sums: what the loop makes of its input ``x``, and the bias; the reset potential is in it.
+        sums: what the loop makes of its input ``x``, and what it adds to that, which enters the current.
+        bias: what it adds to the potential, broadcast to the features; the reset potential is in it.
         feedback: what it makes of its own spikes of the step before.
         neuron: counted from its reset potential.
         dims: of its spikes in the graph, for one sample at one time step.
     """
 
     sums: Form
+    bias: Array
     feedback: tuple[Term, ...]
     neuron: FloatNeuron
     dims: Shape
@@ -144,19 +147,24 @@ class _Step:
         *following, spiking = [self._values.get(value, "it is unknown") for value in self._body.outputs]
         if not isinstance(spiking, Cases) or not _are_spikes(spiking, spiking.drive):
             call.refuse("what it gives are not spikes", _REMEDY)
-        kept = [i for i, value in enumerate(following) if not _are_spikes(value, spiking.drive)]
-        if len(kept) != 1:
-            call.refuse("besides its spikes it keeps something else than one membrane potential", _REMEDY)
-        potential = following[kept[0]]
-        if not isinstance(potential, Cases):
+        kept = {i: value for i, value in enumerate(following) if not _are_spikes(value, spiking.drive)}
+        currents = {str(i): value for i, value in kept.items() if isinstance(value, Form)}
+        potentials = [i for i in kept if str(i) not in currents]
+        if not potentials and currents:
             call.refuse("its membrane potential is not reset by spikes", _REMEDY)
+        if len(potentials) != 1 or len(currents) > 1:
+            call.refuse("besides its spikes it keeps something else than one membrane potential and one current", _REMEDY)
+        potential = following[potentials[0]]
+        if not isinstance(potential, Cases):
+            call.refuse("its membrane potential cannot be followed", _REMEDY)
         resets, size = self._matrices(potential.on.terms, potential.on.features)
         if not all(_close(weight, 0, np.full(1, size)) for weight in resets.values()):
             call.refuse("its reset is soft, but Loihi's neurons reset to a fixed voltage", _REMEDY)
         reset = self._one_float32(potential.on.constant, "reset potential")
-        return self._population(kept[0], spiking.drive, potential.off, reset)
+        return self._population(potentials[0], spiking.drive, potential.off, reset, currents)
 
-    def _population(self, potential: int, drive: Form, charged: Form, reset: float) -> Loop:
+    def _population(self, potential: int, drive: Form, charged: Form, reset: float, currents: Mapping[str, Form]) -> Loop:
+        """Args: ``currents``: by name, the state that is a current, and what it becomes; empty if there is none."""
         call = self._call
         self._check_sums(charged, drive)
         threshold = self._one_float32(charged.constant - drive.constant, "threshold", charged.constant)
@@ -166,14 +174,21 @@ class _Step:
             call.refuse("it does not start from the reset potential and without spikes", _REMEDY)
         keep = self._kept([term for term in charged.terms if term.source == str(potential)])
         terms = [term for term in charged.terms if term.source != str(potential)]
-        # Counted from v_reset on: h - r = A x + B s + k (v - r) + c + k r - r.
-        bias = charged.constant + keep * reset - reset
-        neuron = FloatNeuron(float(np.clip(1 - keep, 0, 1)), threshold - reset)
+        persists, entering = 0.0, np.zeros((1,) * len(charged.features))
+        for name, current in currents.items():
+            if not _same_terms(terms, current.terms):
+                call.refuse("its membrane potential does not charge by the current of the same step", _REMEDY)
+            persists = self._kept([term for term in current.terms if term.source == name])
+            terms = [term for term in terms if term.source != name]
+            entering = current.constant if persists else entering
+        # Counted from v_reset on: h - r = u + k (v - r) + c + k r - r.
+        bias = charged.constant - entering + keep * reset - reset
+        neuron = FloatNeuron(_lost(keep), threshold - reset, _lost(persists))
         if not neuron.v_threshold > 0:
             call.refuse("its threshold is not above its reset, so that it fires without input", "train with a threshold above it")
         sums = self._through([term for term in terms if term.source == _X], charged.features)
         feedback = tuple(term for term in terms if term.source != _X)
-        return Loop(replace(sums, constant=sums.constant + bias), feedback, neuron, drive.dims[1:])
+        return Loop(replace(sums, constant=sums.constant + entering), bias, feedback, neuron, drive.dims[1:])
 
     def _through(self, terms: Sequence[Term], features: Shape) -> Form:
         """What the loop makes of its input: the outer form, followed by the steps of each term."""
@@ -253,6 +268,14 @@ def _same(one: Term, other: Term) -> bool:
     return (one.source, one.shape, one.divisor) == (other.source, other.shape, other.divisor) and (
         len(one.steps) == len(other.steps) and all(a is b for a, b in zip(one.steps, other.steps, strict=True))
     )
+
+
+def _same_terms(some: Sequence[Term], others: Sequence[Term]) -> bool:
+    return len(some) == len(others) and all(any(_same(term, other) for other in others) for term in some)
+
+
+def _lost(kept: float) -> float:
+    return float(np.clip(1 - kept, 0, 1))
 
 
 def _are_spikes(value: Value, drive: Form) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from custom_ops.loihi import DECAY_UNIT
 
-from ..network import Array, CubaNeuron, Edge, FloatNeuron, Map, Population, Shape
+from ..network import Array, CubaNeuron, Dense, Edge, FloatNeuron, Map, Population, Shape
 from .budget import Budget, BudgetError
 from .call import Call
 from .compose import added, composed
@@ -30,15 +30,25 @@ class Populations:
         self._budget = budget
         self._maps: dict[object, tuple[Map, Shape, Sequence[Step]]] = {}
 
-    def real(self, call: Call, name: str, neuron: FloatNeuron, form: Form) -> Population[FloatNeuron]:
-        """A population of real numbers, whose sums are ``form``.
+    def real(
+        self, call: Call, name: str, neuron: FloatNeuron, form: Form, bias: Array | None = None
+    ) -> tuple[Population[FloatNeuron], ...]:
+        """A population of real numbers, whose sums are ``form``, behind one that never rests where its current integrates a
+        constant; ``bias`` goes to its voltage.
 
         Sums are counted in units that keep what pools divide by out of the weights, see :class:`~.form.Term`.
         """
         unit = common_divisor(form)
         edges = self._edges(call, name, form, unit, whole=False)
-        neuron = FloatNeuron(neuron.v_decay, neuron.v_threshold * unit)
-        return Population(name, form.features, neuron, edges, _bias(form.constant * unit, form.features), _origin(call))
+        neuron = replace(neuron, v_threshold=neuron.v_threshold * unit)
+        constant, before = np.zeros(1) if bias is None else bias, []
+        if neuron.i_decay == 1:
+            constant = constant + form.constant
+        elif form.has_constant:
+            before = [_always(f"{name}/always", next((term for term in form.terms if term.source != name), form.terms[0]))]
+            edges = (*edges, _steady(before[0].name, form.constant * unit, form.features))
+        own = Population(name, form.features, neuron, edges, _bias(constant * unit, form.features), _origin(call))
+        return *before, own
 
     def whole(self, call: Call, name: str, neuron: CubaNeuron, form: Form, bias: Array | None = None) -> Population[CubaNeuron]:
         """A population of Loihi's integers, whose sums are ``form``; ``bias`` goes to its voltage.
@@ -112,6 +122,16 @@ def float_neuron(call: Call, neuron: SpikingNeuron, form: Form) -> tuple[FloatNe
     if neuron.decay_input:
         form = scaled(form, np.full(1, neuron.decay))
     return FloatNeuron(neuron.decay, threshold), form
+
+
+def _always(name: str, term: Term) -> Population[FloatNeuron]:
+    """One neuron that fires at every step, whatever it hears: what a current integrates at every step comes as its spikes."""
+    silent = Edge(term.source, Dense(np.zeros((1, prod(term.shape)))), term.delay)
+    return Population(name, (1,), FloatNeuron(0.0, 1.0), (silent,), np.ones(1))
+
+
+def _steady(source: str, constant: Array, features: Shape) -> Edge:
+    return Edge(source, Dense(np.array(np.broadcast_to(constant, features)).reshape(-1, 1)))
 
 
 def _origin(call: Call) -> str | None:

@@ -244,9 +244,7 @@ def _population_cells(
         "" if scale is None else f"{scale:.5g}",
         "" if bias is None else _range(bias.min(), bias.max()),
         f"{neuron.v_threshold:g}" if isinstance(neuron, FloatNeuron) else _spread(neuron.v_threshold),
-        f"–, {neuron.v_decay:.4g}"
-        if isinstance(neuron, FloatNeuron)
-        else f"{_spread(neuron.i_decay)}, {_spread(neuron.v_decay)}",
+        _real_decays(neuron) if isinstance(neuron, FloatNeuron) else f"{_spread(neuron.i_decay)}, {_spread(neuron.v_decay)}",
         f"{population.neurons:,}{'*' if cores.neurons_exceed else ''}",
         f"{synapses:,}",
         f"{population.fan_in:,}",
@@ -257,6 +255,10 @@ def _population_cells(
 
 def _spread(values: Any) -> str:
     return _range(np.min(values), np.max(values))
+
+
+def _real_decays(neuron: FloatNeuron) -> str:
+    return f"{'–' if neuron.i_decay == 1 else f'{neuron.i_decay:.4g}'}, {neuron.v_decay:.4g}"
 
 
 def _type(network: Network[Any], edge: Edge) -> str:

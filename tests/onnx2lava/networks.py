@@ -490,7 +490,11 @@ def float_networks(draw: st.DrawFn, of: st.SearchStrategy[Network[CubaNeuron]] |
             populations.append(each)
             continue
         size = draw(st.sampled_from([1e-3, 0.1, 1, 30]))
-        neuron = FloatNeuron(draw(st.sampled_from([0.0, 0.5, 1 / 3, 1.0])), size * draw(st.sampled_from([0.3, 1.0, 7.0])))
+        neuron = FloatNeuron(
+            draw(st.sampled_from([0.0, 0.5, 1 / 3, 1.0])),
+            size * draw(st.sampled_from([0.3, 1.0, 7.0])),
+            draw(st.sampled_from([1.0, 1.0, 0.25, 1 / 3])),
+        )
         bias = None if each.bias is None else (size * 0.1 * rng.normal(size=each.bias.shape)).astype(np.float32)
         heavy = partial(_heavy_tailed, rng, size)
         maps = {edge.map: replace(edge.map, weight=heavy(edge.map.weight)) for edge in each.edges}

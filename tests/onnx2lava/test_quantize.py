@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import custom_ops
 from onnx2lava import CubaNeuron, Dense, Edge, FloatNeuron, Input, Network, Population, quantization_report, quantize, verify
 from onnx2lava.errors import ConversionError, LimitError
 from onnx2lava.network import INPUT, Conv
@@ -18,6 +19,7 @@ from onnx2lava.quantization.integers import integer_population, integer_threshol
 from onnx2lava.quantization.scale import candidates, expected_error
 from onnx2lava.targets import findings
 from onnx2lava.targets.numpy import simulate
+from onnx2lava.targets.onnx import to_onnx
 from tests.onnx2lava.networks import (
     assert_same_numbers,
     float_networks,
@@ -61,6 +63,20 @@ def test_rounding_and_clamping():
 )
 def test_thresholds(threshold, scale, mantissa):
     assert integer_threshold(threshold, scale) == mantissa
+
+
+@pytest.mark.parametrize(("threshold", "scale", "mantissa"), [(1.0, 64, 64), (1.01, 64, 64), (float(np.float32(0.1)), 640, 64)])
+def test_neurons_that_fire_only_above_their_threshold(threshold, scale, mantissa):
+    assert integer_threshold(threshold, scale, strict=True) == mantissa
+    weight = np.array([[2.0 * threshold / 2]], np.float32)  # one spike brings exactly the threshold
+    population = Population("n", (1,), FloatNeuron(0.0, threshold, strict=True), (Edge("input", Dense(weight)),))
+    network = Network("strict", {"input": Input((1,))}, (population,), ("n",))
+    x = np.ones((4, 1, 1), np.float32)
+    expected = [0, 1, 0, 1]
+    for each in (network, quantize(network)):
+        assert simulate(each, {"input": x})["n"].ravel().tolist() == expected
+        (found,) = custom_ops.session(to_onnx(each)).run(None, {"input": x})
+        assert found.ravel().tolist() == expected
 
 
 @pytest.mark.parametrize(("weights", "bits"), [([0], 1), ([2], 2), ([-2], 1), ([-256, 254], 8), ([-128, 126], 7), ([128], 8)])

@@ -63,12 +63,14 @@ def _integer_neurons(population: Population[Neuron]) -> Callable[[Array], Array]
 
 
 def _float_neurons(neuron: FloatNeuron, bias: Array) -> Callable[[Array], Array]:
+    u: Array | float = 0.0
     v: Array | float = 0.0
 
     def fires(a: Array) -> Array:
-        nonlocal v
-        v = v * (1 - neuron.v_decay) + a + bias
-        s: Array = v >= neuron.v_threshold
+        nonlocal u, v
+        u = u * (1 - neuron.i_decay) + a
+        v = v * (1 - neuron.v_decay) + u + bias
+        s: Array = v > neuron.v_threshold if neuron.strict else v >= neuron.v_threshold
         v = np.where(s, 0.0, v)
         return s
 

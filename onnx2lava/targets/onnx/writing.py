@@ -46,6 +46,7 @@ from ..base import require
 from ..limits import loihi
 from ..loops import loops
 from ..order import in_order
+from .current_lif import CURRENT_LIF, RECURRENT_CURRENT_LIF, current_lif, recurrent_current_lif
 from .recurrent_lif import RECURRENT_LIF, recurrent_lif
 
 __all__ = ["to_onnx"]
@@ -56,6 +57,12 @@ _DIMENSIONS = {_STEPS: (0, 1), _SAMPLES: (1, 2), _STEPS_AND_SAMPLES: (0, 2)}
 _FIRST_STEP = "shared/first_step"
 _TWO = "shared/two"
 _NO_BIAS = "shared/no_bias"
+_FUNCTIONS = {
+    CURRENT_LIF: current_lif,
+    RECURRENT_CURRENT_LIF: recurrent_current_lif,
+    RECURRENT_LIF: recurrent_lif,
+}
+"""Neurons without an operator, by name."""
 
 
 def to_onnx(network: Network[Neuron], *, outputs: Literal["last", "all"] = "last") -> onnx.ModelProto:
@@ -143,8 +150,8 @@ class _GraphBuilder:
         used = sorted({node.op_type for node in self.nodes if node.domain == DOMAIN})
         integer = (CUBA_LIF.name, RECURRENT_CUBA_LIF.name)
         return [
-            recurrent_lif()
-            if name == RECURRENT_LIF
+            _FUNCTIONS[name]()
+            if name in _FUNCTIONS
             else (OPERATORS | FUNCTIONS)[name].function(self.form if name in integer else None)
             for name in used
         ]
@@ -285,20 +292,22 @@ class _GraphBuilder:
 
     def _neurons(self, population: Population[Neuron], sums: str) -> None:
         name = population.name
-        if not population.feedback:
+        if not population.feedback and not _is_current_based(population):
             self._fire(population, [sums], population.bias_column(), name)
         elif len(population.shape) == 1:
-            self._fire(population, [sums, self._feedback(population)], population.bias_column(), name)
-        else:  # neurons with feedback are one axis
+            self._fire(population, [sums, *self._feedback(population)], population.bias_column(), name)
+        else:  # neurons of functions without a kernel, and those with feedback, are one axis
             sums = self._reshaped(sums, (population.neurons,), f"{name}/feedback", "sums")
             bias = np.broadcast_to(population.bias_column(), population.shape).reshape(-1)
-            flat = self._fire(population, [sums, self._feedback(population)], bias, f"{name}/flat_spikes")
+            flat = self._fire(population, [sums, *self._feedback(population)], bias, f"{name}/flat_spikes")
             target = self.constant(f"{name}/spikes_shape", np.array([0, 0, *population.shape], np.int64))
             self.node("Reshape", [flat, target], name, f"{name}/Spikes")
 
     def _fire(self, population: Population[Neuron], inputs: list[str], bias: Array, spikes: str) -> str:
         """The neurons' node, which reads sums, and the matrix of its feedback if there is one."""
         name, neuron = population.name, population.neuron
+        if isinstance(neuron, FloatNeuron) and neuron.i_decay != 1:
+            return self._fire_by_current(population, neuron, inputs, bias, spikes)
         if isinstance(neuron, FloatNeuron):
             if population.bias is not None:
                 added = self.constant(f"{name}.bias", bias.astype(np.float32))
@@ -326,18 +335,45 @@ class _GraphBuilder:
         operator = RECURRENT_HETEROGENEOUS_CUBA_LIF if population.feedback else HETEROGENEOUS_CUBA_LIF
         return self.node(operator.name, inputs, spikes, f"{name}/{operator.name}", DOMAIN)
 
-    def _feedback(self, population: Population[Neuron]) -> str:
-        """The matrix ``[F, F]`` from each neuron (row) to each (column)."""
+    def _feedback(self, population: Population[Neuron]) -> list[str]:
+        """The matrix ``[F, F]`` from each neuron (row) to each (column), if there is one."""
+        if not population.feedback:
+            return []
         matrices = [unrolled(edge.map, self.network.reads(edge)) for edge in population.feedback]
         weight = np.ascontiguousarray(sum(matrices[1:], start=matrices[0]).T)
-        return self._stored(weight, isinstance(population.neuron, CubaNeuron), population.name, "recurrent_weight")
+        return [self._stored(weight, isinstance(population.neuron, CubaNeuron), population.name, "recurrent_weight")]
 
     def _fire_in_real_numbers(self, name: str, neuron: FloatNeuron, inputs: list[str], spikes: str) -> str:
-        attributes: dict[str, Any] = {"v_threshold": neuron.v_threshold, "v_reset": 0.0}
+        attributes: dict[str, Any] = {"v_threshold": _threshold(neuron), "v_reset": 0.0}
         op_type = RECURRENT_LIF if len(inputs) > 1 else "LIF" if neuron.v_decay else "IF"
         if op_type != "IF":
             attributes |= {"decay": neuron.v_decay, "decay_input": 0}
         return self.node(op_type, inputs, spikes, f"{name}/{op_type}", DOMAIN, **attributes)
+
+    def _fire_by_current(
+        self, population: Population[Neuron], neuron: FloatNeuron, inputs: list[str], bias: Array, spikes: str
+    ) -> str:
+        name = population.name
+        numbers = {
+            "bias": bias if population.bias is not None else np.zeros(1),
+            "current_kept": 1 - neuron.i_decay,
+            "voltage_kept": 1 - neuron.v_decay,
+            "threshold": _threshold(neuron),
+        }
+        given = [self.constant(f"{name}.{what}", np.asarray(number, np.float32)) for what, number in numbers.items()]
+        sums, *feedback = inputs
+        op_type = RECURRENT_CURRENT_LIF if feedback else CURRENT_LIF
+        return self.node(op_type, [sums, *given, *feedback], spikes, f"{name}/{op_type}", DOMAIN)
+
+
+def _is_current_based(population: Population[Neuron]) -> bool:
+    return isinstance(population.neuron, FloatNeuron) and population.neuron.i_decay != 1
+
+
+def _threshold(neuron: FloatNeuron) -> float:
+    """From which float32 on it fires."""
+    threshold = np.float32(neuron.v_threshold)
+    return float(np.nextafter(threshold, np.float32(np.inf)) if neuron.strict else threshold)
 
 
 def _signal(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
