@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .read.formats import load, load_netx
     from .targets.lava import run_lava, to_lava
     from .targets.netx import run_netx, save_netx
+    from .targets.nir import to_nir
     from .targets.onnx import to_onnx
     from .targets.slayer import to_slayer, to_slayer_neuron, to_slayer_synapse
     from .verification import Verification, verify
@@ -51,6 +52,7 @@ __all__ = [
     "run_netx",
     "save_netx",
     "to_lava",
+    "to_nir",
     "to_onnx",
     "to_slayer",
     "to_slayer_neuron",
@@ -70,6 +72,7 @@ lazy(
         ".read.formats": ("load", "load_netx"),
         ".targets.lava": ("run_lava", "to_lava"),
         ".targets.netx": ("run_netx", "save_netx"),
+        ".targets.nir": ("to_nir",),
         ".targets.onnx": ("to_onnx",),
         ".targets.slayer": ("to_slayer", "to_slayer_neuron", "to_slayer_synapse"),
         ".verification": ("Verification", "verify"),

@@ -19,7 +19,9 @@ __all__ = ["main"]
 app = application("onnx2lava", "Convert spiking networks from ONNX to Loihi and check every spike.")
 
 _Kind = Literal["spikes", "images", "counts"]
-_Model = Annotated[Path, typer.Argument(metavar="IN", help="An .onnx file, such as sj2onnx exports, or a .net file of Lava-DL.")]
+_Model = Annotated[
+    Path, typer.Argument(metavar="IN", help="An .onnx file, such as sj2onnx exports, a .net file of Lava-DL, or a .nir file.")
+]
 _Scale = Annotated[str, typer.Option(metavar="auto|64", help="Weight scale for float networks: auto, or one for all layers.")]
 _Calibration = Annotated[Path | None, typer.Option(metavar="X.npy", help="Input [T, N, *] that --scale auto may use.")]
 _InputKind = Annotated[
@@ -39,6 +41,11 @@ _InputShape = Annotated[
 ]
 _NumLayers = Annotated[int | None, typer.Option(metavar="N", help="Of a .net file: read its first N layers, as NetX does.")]
 _SkipLayers = Annotated[int | None, typer.Option(metavar="N", help="Of a .net file: leave out the first N layers, likewise.")]
+_Dt = Annotated[float | None, typer.Option("--dt", metavar="SECONDS", help="Of NIR: a time step; by default 1e-4.")]
+_Producer = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of NIR: whose time steps are meant: spikingjelly (default), snntorch, norse, sinabs."),
+]
 _Wide = Annotated[bool, typer.Option("--wide", help="Print tables in one piece, however wide they are.")]
 _Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write everything that was found as JSON.")]
 _Report = Annotated[
@@ -63,7 +70,10 @@ def main() -> None:
 def convert(
     model: _Model,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write: OUT.net for NetX, OUT.onnx for onnxruntime.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help="The file to write: OUT.net for NetX, OUT.onnx for onnxruntime, OUT.nir."
+        ),
     ],
     loihi_onnx: Annotated[
         Path | None, typer.Option(metavar="OUT.onnx", help="Also write what runs on Loihi as an ONNX file.")
@@ -75,6 +85,8 @@ def convert(
     input_shape: _InputShape = None,
     num_layers: _NumLayers = None,
     skip_layers: _SkipLayers = None,
+    dt: _Dt = None,
+    producer: _Producer = None,
     wide: _Wide = False,
 ) -> None:
     """Convert a network for NetX or onnxruntime.
@@ -89,7 +101,7 @@ def convert(
     from .outputs import of_source, require_apart, written
 
     require_apart([model, calibration], [output, loihi_onnx])
-    loaded = _loaded(model, _options(input_kind, output_name, input_shape, num_layers, skip_layers))
+    loaded = _loaded(model, _options(input_kind, output_name, input_shape, num_layers, skip_layers, dt, producer))
     found = None if calibration is None else read_array(calibration)
     network = of_source(quantize(loaded, scale=_scale(scale), calibration=found), model)
     for path, size in written(network, output, loihi_onnx, inputs=[model, calibration]).items():
@@ -104,16 +116,18 @@ def convert(
 
 @command(app, "inspect")
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .net file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx, .net or .nir file.")],
     input_kind: _InputKind = None,
     output_name: _OutputName = None,
     input_shape: _InputShape = None,
     num_layers: _NumLayers = None,
     skip_layers: _SkipLayers = None,
+    dt: _Dt = None,
+    producer: _Producer = None,
     wide: _Wide = False,
 ) -> None:
     """Show a network layer by layer, and what Loihi would object to."""
-    options = _options(input_kind, output_name, input_shape, num_layers, skip_layers)
+    options = _options(input_kind, output_name, input_shape, num_layers, skip_layers, dt, producer)
     _show(_loaded(file, options), file.name, wide)
 
 
@@ -135,6 +149,8 @@ def verify_command(
     input_shape: _InputShape = None,
     num_layers: _NumLayers = None,
     skip_layers: _SkipLayers = None,
+    dt: _Dt = None,
+    producer: _Producer = None,
     samples: Annotated[
         str | None, typer.Option(metavar="A:B", help="Run the samples A to B - 1 alone; `onnx2lava merge` adds up such parts.")
     ] = None,
@@ -165,7 +181,7 @@ def verify_command(
         raise ConversionError("There is no input to run: give --input X.npy or --trace TRACE.npz.")
     require_apart([model, input, trace, labels, calibration], [json_file])
     _prepare(report)
-    options = _options(input_kind, output_name, input_shape, num_layers, skip_layers)
+    options = _options(input_kind, output_name, input_shape, num_layers, skip_layers, dt, producer)
     options = _completed(model, options)
     # Of an ONNX file, verify runs the file itself too.
     subject, options = (model, options) if "input" in options else (_loaded(model, options), {})
@@ -236,11 +252,25 @@ def _prepare(report: Path | None) -> None:
 
 
 def _options(
-    kind: _Kind | None, output: str | None, input_shape: str | None, num_layers: int | None, skip_layers: int | None
+    kind: _Kind | None,
+    output: str | None,
+    input_shape: str | None,
+    num_layers: int | None,
+    skip_layers: int | None,
+    dt: float | None,
+    producer: str | None,
 ) -> dict[str, Any]:
     """The arguments for ``load`` that were given."""
     shape = None if input_shape is None else _shape(input_shape)
-    options = {"input": kind, "output": output, "input_shape": shape, "num_layers": num_layers, "skip_layers": skip_layers}
+    options = {
+        "input": kind,
+        "output": output,
+        "input_shape": shape,
+        "num_layers": num_layers,
+        "skip_layers": skip_layers,
+        "dt": dt,
+        "producer": producer,
+    }
     return {name: value for name, value in options.items() if value is not None}
 
 

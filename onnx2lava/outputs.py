@@ -68,7 +68,7 @@ def written(
 
     Args:
         network: to be written.
-        output: a name that ends with ``.net`` or ``.onnx``.
+        output: a name that ends with ``.net``, ``.onnx`` or ``.nir``.
         loihi_onnx: another ONNX file, or None.
         inputs: files that must not be replaced.
 
@@ -81,6 +81,7 @@ def written(
         ModelFileError: a file cannot be written; then all are as they were.
     """
     from .targets.netx import NETX, save_netx
+    from .targets.nir import save_nir
     from .targets.onnx import to_onnx
 
     def net(path: Path) -> None:
@@ -89,9 +90,15 @@ def written(
     def onnx(path: Path) -> None:
         write_model(to_onnx(network), path)
 
-    writers = {".net": net, ".onnx": onnx}
+    def nir(path: Path) -> None:
+        save_nir(network, path)
+
+    writers = {".net": net, ".nir": nir, ".onnx": onnx}
     if output.suffix not in writers:
-        raise ConversionError(f"The output {output} ends with neither .net (for NetX) nor .onnx (for onnxruntime): name it so.")
+        raise ConversionError(
+            f"The output {output} ends with neither .net (for NetX), .onnx (for onnxruntime) nor .nir (for tools that read NIR): "
+            "name it so."
+        )
     if loihi_onnx is not None and loihi_onnx.suffix != ".onnx":
         raise ConversionError(f"The output {loihi_onnx} is an ONNX file, but does not end with .onnx: name it so.")
     files: dict[Path, Callable[[Path], None]] = {output: writers[output.suffix]}

@@ -8,7 +8,8 @@ from custom_ops.trace import file_kind
 
 from ..errors import ConversionError
 from ..network import Network, Neuron
-from . import netx, onnx_file
+from . import netx, nir, onnx_file
+from .nir.content import is_nir_file
 from .onnx_file import InputKind, Source
 
 __all__ = ["FORMATS", "Format", "Readable", "format_of", "is_path", "load", "load_netx", "require_options"]
@@ -41,6 +42,13 @@ def is_path(model: Any, kind: str) -> bool:
 
 FORMATS: tuple[Format, ...] = (
     Format(
+        "a NIR graph",
+        lambda model: is_path(model, "hdf5") and is_nir_file(model),
+        nir.read_nir,
+        frozenset({"dt", "producer"}),
+    ),
+    Format("a NIR graph", lambda model: type(model).__name__ == "NIRGraph", nir.read_nir, frozenset({"dt", "producer"})),
+    Format(
         "a .net file of NetX",
         lambda model: is_path(model, "hdf5"),
         netx.read_netx,
@@ -60,8 +68,11 @@ def load(
     input_shape: Sequence[int] | None = None,
     num_layers: int | None = None,
     skip_layers: int | None = None,
+    dt: float | None = None,
+    producer: str | None = None,
 ) -> Network[Neuron]:
-    """Read a spiking network: an ``.onnx`` file of any exporter, or a ``.net`` file of Lava-DL's NetX, whatever its name.
+    """Read a spiking network, whatever its name: an ``.onnx`` file of any exporter, a ``.net`` file of Lava-DL's NetX, or a NIR
+    graph, as a ``.nir`` file or a ``nir.NIRGraph``.
 
     Of ONNX, it reads what ``sj2onnx.export`` and ``to_onnx`` write, or an equivalent from any exporter. Between two neurons,
     everything that is affine may stand: Conv, ConvTranspose, Gemm, MatMul, biases, BatchNormalization, average pooling, nearest
@@ -71,6 +82,9 @@ def load(
 
     Of NetX, it reads everything that NetX 0.6 runs with CUBA neurons, as NetX runs it; populations are named by their layer
     where the file keeps no names, ``layer/3``.
+
+    Of NIR, it reads Affine, Linear, Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, Scale, Delay, Threshold, IF, LIF and CubaLIF,
+    in any order, with loops and subgraphs.
 
     Args:
         model: a path, the serialised bytes of an ONNX file, or the model itself.
@@ -82,6 +96,10 @@ def load(
             no ``input`` layer and begins with a convolution.
         num_layers: of ``.net``, NetX's own argument: the layers to read, from the first on; all by default.
         skip_layers: of ``.net``, NetX's own argument: of these, the first ones to leave out; none by default.
+
+        dt: of NIR, seconds of a time step; by default 1e-4, as NIR's own importers have it.
+        producer: of NIR, whose time steps its numbers mean, one of :data:`~onnx2lava.read.nir.PRODUCERS`; by default
+            ``"spikingjelly"``.
 
     Returns:
         The network. Layers that trained quantised are made of Loihi's integers (int32); the others of real numbers.
@@ -98,6 +116,8 @@ def load(
         "input_shape": input_shape,
         "num_layers": num_layers,
         "skip_layers": skip_layers,
+        "dt": dt,
+        "producer": producer,
     }
     given = {name: value for name, value in options.items() if value is not None}
     found = format_of(model)
