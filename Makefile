@@ -17,6 +17,7 @@ help:
 	@echo "make test          all checks and tests"
 	@echo "make check         style, types and the quickest of the tests, within two minutes"
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
+	@echo "make nir           100 random NIR graphs in every runtime (CASES=100)"
 	@echo "make fuzz          damaged files against everything that reads files (CASES=100000)"
 	@echo "make fuzz-operators  valid and nearly valid operators in the native library, under the sanitizers (CASES=10000)"
 	@echo "make fuzz-guided   files that reach new lines of the readers, by atheris (SECONDS_EACH=600 for .onnx and for .net)"
@@ -59,6 +60,11 @@ native: .venv/ready
 	@[ -n "$(PYTHON_LAVA)" ] || { echo "No Python 3.10 found, and Lava-DL 0.6 runs on no other: install it, or name it with PYTHON_LAVA=..." >&2; exit 2; }
 	env/build.sh lava "$(PYTHON_LAVA)" .venv-lava
 	.venv-lava/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Tools that networks come from and go to, beside what is in .venv already.
+.venv/peers: .venv/ready env/peers.txt
+	.venv/bin/python -m pip install --quiet --no-deps -r env/peers.txt
 	touch $@
 
 .venv-cluster/ready: env/cluster.txt env/build.sh
@@ -109,7 +115,7 @@ ELSEWHERE := $(EMULATED) tests/custom_ops/test_aarch64.py
 # A process a core, each with whole files, so that what a file sets up once is set up once; a process takes a gigabyte or two.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
-test: env docs .venv-ort-oldest/ready .venv-ort-newest/ready .venv-cluster/ready $(LAVA_ENV) $(AARCH64_ENV)
+test: env .venv/peers docs .venv-ort-oldest/ready .venv-ort-newest/ready .venv-cluster/ready $(LAVA_ENV) $(AARCH64_ENV)
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
@@ -159,6 +165,10 @@ people: env
 
 kills: env
 	.venv/bin/python -m tests.faults --kills $(KILLS)
+
+# 100 random NIR graphs in slayer, NetX and Lava; `make test` takes a few.
+nir: env env-lava .venv/peers
+	NIR_CASES=$(if $(filter command line environment,$(origin CASES)),$(CASES),100) .venv/bin/python -m pytest -q tests/nir
 
 # The report page and the site in a real browser: light and dark, on a wide and on a narrow screen.
 pictures: env docs $(LAVA_ENV) .venv-browser/ready

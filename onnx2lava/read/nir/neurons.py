@@ -56,29 +56,27 @@ def _exact(node: Node, dt: float) -> Dynamics | None:
     if not isinstance(noted, dict) or noted.get("kind") not in ("loihi", "real"):
         return None
     try:
-        numbers = {name: np.asarray(noted[name], np.float64).item() for name in ("v_decay", "i_decay", "v_threshold")}
+        numbers = {name: np.asarray(noted[name], np.float64) for name in ("v_decay", "i_decay", "v_threshold")}
         bias = np.asarray(noted.get("bias", 0.0), np.float64)
         unit = DECAY_UNIT if noted["kind"] == "loihi" else 1
-        steps, current = (unit / numbers[name] if numbers[name] else np.inf for name in ("v_decay", "i_decay"))
-        said: dict[str, Any] = {
-            "v_threshold": numbers["v_threshold"],
-            "v_reset": 0.0,
-            "r": steps,
-            "tau": steps * dt,
-            "v_leak": bias * steps,
-        }
-        said |= {"tau_mem": steps * dt, "tau_syn": current * dt, "w_in": current}
-        if node.type == "IF":
-            said["r"] = 1 / dt
-        for name, value in said.items():
-            given = node.fields.get(name)
-            finite = np.isfinite(np.asarray(value)).all()
-            if given is not None and finite and not np.allclose(np.asarray(given, np.float64), value, 1e-5, 1e-12):
-                return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            steps, current = (unit / numbers[name] for name in ("v_decay", "i_decay"))
+            said: dict[str, Any] = {"v_threshold": numbers["v_threshold"], "v_reset": 0.0, "v_leak": bias * steps}
+            said |= {"r": steps, "tau": steps * dt, "tau_mem": steps * dt, "tau_syn": current * dt, "w_in": current}
+            if node.type == "IF":
+                said["r"] = 1 / dt
+            for name, value in said.items():
+                given = node.fields.get(name)
+                if given is None:
+                    continue
+                close = np.isclose(np.asarray(given, np.float64), value, 1e-5, 1e-12)
+                if not (close | ~np.isfinite(value)).all():
+                    return None
         if noted["kind"] == "real":
+            v_decay, i_decay, threshold = (numbers[name].item() for name in ("v_decay", "i_decay", "v_threshold"))
             strict = bool(np.asarray(noted.get("strict", 0)).item())
-            return Dynamics(FloatNeuron(numbers["v_decay"], numbers["v_threshold"], numbers["i_decay"], strict), np.ones(1), bias)
-        whole = {name: int(value) for name, value in numbers.items()}
+            return Dynamics(FloatNeuron(v_decay, threshold, i_decay, strict), np.ones(1), bias)
+        whole = {name: value.astype(np.int64) if value.ndim else int(value) for name, value in numbers.items()}
         return Dynamics(CubaNeuron(whole["i_decay"], whole["v_decay"], whole["v_threshold"]), np.ones(1), bias)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

@@ -1,9 +1,11 @@
 """Write a network as a NIR graph: of real numbers or of Loihi's integers."""
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,8 +36,10 @@ def save_nir(network: Network[Neuron], path: str | os.PathLike[str], *, dt: floa
     graph = to_nir(network, dt=dt)
     import nir
 
+    content = io.BytesIO()
+    nir.write(content, graph)
     with replacing(path) as temporary:
-        nir.write(temporary, graph)
+        Path(temporary).write_bytes(content.getvalue())
 
 
 def to_nir(network: Network[Neuron], *, dt: float = DT) -> Any:
@@ -140,7 +144,7 @@ class _Plan:
     def _bias_is_in_map(population: Population[Neuron]) -> bool:
         """Whether the voltage takes what the current takes, so that the bias can be that of a map."""
         neuron = population.neuron
-        return neuron.i_decay == (DECAY_UNIT if isinstance(neuron, CubaNeuron) else 1)
+        return bool(np.all(neuron.i_decay == (DECAY_UNIT if isinstance(neuron, CubaNeuron) else 1)))
 
     def _population(self, population: Population[Neuron]) -> list[_Way]:
         own, ways = self._names[population.name], []
@@ -232,32 +236,36 @@ def _real(values: Array) -> Array:
 def _neuron(population: Population[Neuron], shape: Shape, dt: float) -> tuple[str, dict[str, Any]]:
     """The node of the neurons: as many numbers as neurons, and the exact ones in its metadata."""
     neuron = population.neuron
+    names = ("v_decay", "i_decay", "v_threshold")
     metadata: dict[str, Any] = {"name": population.name}
+    unit = 1
     if isinstance(neuron, CubaNeuron):
-        v_decay, i_decay, threshold = neuron.v_decay / DECAY_UNIT, neuron.i_decay / DECAY_UNIT, float(neuron.v_threshold)
-        metadata |= {"kind": "loihi", "v_decay": neuron.v_decay, "i_decay": neuron.i_decay, "v_threshold": neuron.v_threshold}
+        unit = DECAY_UNIT
+        each = {name: np.broadcast_to(population.parameter(name), population.shape).reshape(shape) for name in names}
+        metadata["kind"] = "loihi"
+        metadata |= {name: each[name].flat[0] if np.ndim(getattr(neuron, name)) == 0 else each[name] for name in names}
     else:
-        v_decay, i_decay, threshold = neuron.v_decay, neuron.i_decay, neuron.v_threshold
-        metadata |= {
-            "kind": "real",
-            "v_decay": v_decay,
-            "i_decay": i_decay,
-            "v_threshold": threshold,
-            "strict": int(neuron.strict),
-        }
-    same = {"v_threshold": np.full(shape, threshold), "v_reset": np.zeros(shape), "metadata": metadata}
-    if i_decay == 1 and not v_decay:
+        each = {name: np.full(shape, getattr(neuron, name)) for name in names}
+        metadata |= {"kind": "real", "strict": int(neuron.strict), **{name: getattr(neuron, name) for name in names}}
+    v_decay, i_decay = each["v_decay"] / unit, each["i_decay"] / unit
+    same = {"v_threshold": each["v_threshold"].astype(np.float64), "v_reset": np.zeros(shape), "metadata": metadata}
+    at_once = bool((i_decay == 1).all())
+    if at_once and not v_decay.any():
         return "IF", {"r": np.full(shape, 1 / dt), **same}
-    steps = 1 / v_decay if v_decay else _FOREVER
+    steps = _steps(v_decay)
     leak = np.zeros(shape)
-    if i_decay != 1 and population.bias is not None:
+    if not at_once and population.bias is not None:
         bias = population.flat_bias()
         assert bias is not None
         leak = bias.reshape(shape) * steps
         metadata["bias"] = _real(bias.reshape(shape))
-    membrane = {"r": np.full(shape, steps), "v_leak": leak}
-    if i_decay == 1:
-        return "LIF", {"tau": np.full(shape, steps * dt), **membrane, **same}
-    current = 1 / i_decay if i_decay else _FOREVER
-    synapse = {"tau_syn": np.full(shape, current * dt), "w_in": np.full(shape, current)}
-    return "CubaLIF", {"tau_mem": np.full(shape, steps * dt), **synapse, **membrane, **same}
+    membrane = {"r": steps, "v_leak": leak}
+    if at_once:
+        return "LIF", {"tau": steps * dt, **membrane, **same}
+    current = _steps(i_decay)
+    return "CubaLIF", {"tau_mem": steps * dt, "tau_syn": current * dt, "w_in": current, **membrane, **same}
+
+
+def _steps(decay: Array) -> Array:
+    """The time constant of a decay, in steps."""
+    return np.where(decay > 0, 1 / np.where(decay > 0, decay, 1.0), _FOREVER)
