@@ -8,7 +8,8 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help check demo quantisation test fuzz fuzz-operators fuzz-guided people kills matrix env env-lava native wheels docs docs-serve models \
+.PHONY: help check demo quantisation test nir fuzz fuzz-operators fuzz-guided people kills matrix env env-lava native wheels docs docs-serve \
+    models \
     pictures bench bench-cuda emulated clean
 
 help:
