@@ -8,7 +8,7 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help check demo quantisation test nir fuzz fuzz-operators fuzz-guided people kills matrix env env-lava native wheels docs docs-serve \
+.PHONY: help check demo quantisation test fuzz fuzz-operators fuzz-guided people kills matrix env env-lava native wheels docs docs-serve \
     models \
     pictures bench bench-cuda emulated clean
 
@@ -18,7 +18,6 @@ help:
 	@echo "make test          all checks and tests"
 	@echo "make check         style, types and the quickest of the tests, within two minutes"
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
-	@echo "make nir           100 random NIR graphs in every runtime (CASES=100)"
 	@echo "make fuzz          damaged files against everything that reads files (CASES=100000)"
 	@echo "make fuzz-operators  valid and nearly valid operators in the native library, under the sanitizers (CASES=10000)"
 	@echo "make fuzz-guided   files that reach new lines of the readers, by atheris (SECONDS_EACH=600 for .onnx and for .net)"
@@ -166,10 +165,6 @@ people: env
 
 kills: env
 	.venv/bin/python -m tests.faults --kills $(KILLS)
-
-# 100 random NIR graphs in slayer, NetX and Lava; `make test` takes a few.
-nir: env env-lava .venv/peers
-	NIR_CASES=$(if $(filter command line environment,$(origin CASES)),$(CASES),100) .venv/bin/python -m pytest -q tests/nir
 
 # The report page and the site in a real browser: light and dark, on a wide and on a narrow screen.
 pictures: env docs $(LAVA_ENV) .venv-browser/ready

@@ -1,7 +1,5 @@
 """NIR in and out, against the tools that write it."""
 
-import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +9,13 @@ import h5py
 import nir
 import norse.torch as norse
 import numpy as np
-import onnx
 import pytest
 import sinabs.activation
 import sinabs.layers
 import snntorch
 import snntorch.utils
 import torch
-from hypothesis import given, seed, settings
+from hypothesis import given, settings
 from norse.torch.utils.export_nir import to_nir as norse_to_nir
 from sinabs.nir import to_nir as sinabs_to_nir
 from snntorch.export_nir import export_to_nir as snntorch_to_nir
@@ -33,9 +30,6 @@ from onnx2lava.targets.numpy import simulate
 from ..conftest import ROOT
 from ..onnx2lava.networks import float_networks, networks, spikes
 from .graphs import Graph, graphs
-
-CASES = int(os.environ.get("NIR_CASES", "6"))
-"""Graphs that also run in slayer and Lava, which takes seconds each; `make nir` runs 100."""
 
 
 def _random(graph: Graph) -> np.ndarray:
@@ -71,33 +65,6 @@ def test_graphs_mean_what_spikingjelly_imports(graph: Graph) -> None:
     (last,) = network.outputs
     found = simulate(network, {"input": x})[last]
     assert (found.reshape(np.stack(steps).shape) == np.stack(steps)).all()
-
-
-def test_integers_are_one_set_of_spikes_in_slayer_and_lava(tmp_path: Path, lava_python: Path) -> None:
-    found: list[Graph] = []
-
-    @seed(5)
-    @settings(max_examples=CASES, deadline=None, database=None)
-    @given(graphs())
-    def collect(graph: Graph) -> None:
-        found.append(graph)
-
-    collect()
-    cases = []
-    for index, graph in enumerate(found[:CASES]):
-        network = onnx2lava.quantize(onnx2lava.load(graph.nir()))
-        chain = not any(name.startswith(("merged", "loop")) for name in graph.nodes) and len(network.populations) < 3
-        files = {"model": str(tmp_path / f"{index}.onnx"), "input": str(tmp_path / f"{index}.npy")}
-        onnx.save(onnx2lava.to_onnx(network), files["model"])
-        np.save(files["input"], _random(graph))
-        chain = chain and not any(each.name.endswith("/always") for each in network.populations)
-        cases.append({**files, "kind": "spikes", "against": ["ort", "numpy", "slayer", "netx" if chain else "lava"]})
-    (tmp_path / "cases.json").write_text(json.dumps(cases))
-    peer = ROOT / "tests" / "peers" / "verify_in_lava.py"
-    subprocess.run([lava_python, peer, tmp_path / "cases.json", tmp_path / "found.json"], check=True)
-    for result in json.loads((tmp_path / "found.json").read_text()):
-        assert result["mismatches"] == 0
-        assert result["left_out"] == {}
 
 
 # Producers.
