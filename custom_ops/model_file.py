@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from .atomic_write import replacing
 from .errors import ModelFileError
-from .untrusted import external_tensors, load_external_data, require_sound
+from .untrusted import external_tensors, load_external_data, require_few_parts, require_sound
 
 __all__ = ["numbers", "read_bytes", "read_graph", "read_model", "write_model"]
 
@@ -58,6 +58,7 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
             missing, outside its folder or not where the file says.
     """
     if isinstance(source, onnx.ModelProto):
+        require_few_parts(source)
         _require_own_data(source, "the model in memory")
         require_sound(source)
         return source
@@ -70,6 +71,7 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
         raise ModelFileError(f"{where} is not an ONNX file, or is cut off: export or copy it again.") from error
     if not model.HasField("graph") or not model.opset_import:
         raise ModelFileError(f"{where} holds no ONNX graph: export or copy it again.")
+    require_few_parts(model)
     if isinstance(source, bytes):
         _require_own_data(model, where)
     else:

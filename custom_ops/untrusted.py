@@ -12,10 +12,15 @@ from google.protobuf.message import Message
 from .errors import ModelFileError
 from .operators import DOMAIN, PRIVATE
 
-__all__ = ["external_tensors", "load_external_data", "require_sound"]
+__all__ = ["external_tensors", "load_external_data", "require_few_parts", "require_sound"]
 
 _OVERLAP = 2  # tensors may share what they keep in files, but a small file must not become many large tensors
 _MOST_AXES = 32
+_MOST_FUNCTIONS, _MOST_NODES, _MOST_MESSAGES = (
+    2**14,
+    2**17,
+    2**20,
+)  # a second or so each; a network of 1,000 layers has a few thousand
 _ELEMENTS_PER_BYTE, _SPARSE_ELEMENTS_PER_BYTE = 4, 1024  # types of two bits; a sparse tensor is mostly zeros
 
 
@@ -68,6 +73,20 @@ def load_external_data(model: onnx.ModelProto, folder: str | os.PathLike[str]) -
         tensor.data_location = onnx.TensorProto.DEFAULT
 
 
+def require_few_parts(model: onnx.ModelProto) -> None:
+    """Refuse a model with more nodes or functions than any network has: reading each takes a while, even if it is empty.
+
+    Raises:
+        ModelFileError: says how many.
+    """
+    nodes = len(model.graph.node) + sum(len(function.node) for function in model.functions[:_MOST_FUNCTIONS])
+    for count, most, what in ((len(model.functions), _MOST_FUNCTIONS, "functions"), (nodes, _MOST_NODES, "nodes")):
+        if count > most:
+            raise ModelFileError(
+                f"The model has {count:,} {what}, of which it may have {most:,}: export it with T left open, or in parts."
+            )
+
+
 def require_sound(model: onnx.ModelProto) -> None:
     """Refuse a model that no exporter writes.
 
@@ -77,7 +96,9 @@ def require_sound(model: onnx.ModelProto) -> None:
     Raises:
         ModelFileError: names the tensor, the name or the node.
     """
-    for message in _messages(model):
+    for count, message in enumerate(_messages(model)):
+        if count > _MOST_MESSAGES:
+            raise ModelFileError(f"The model has more than {_MOST_MESSAGES:,} parts: export it with T left open, or in parts.")
         for field, value in message.ListFields():
             # Some protobuf libraries give bytes for text that is not UTF-8, and others refuse the whole file.
             if field.type == FieldDescriptor.TYPE_STRING:

@@ -30,7 +30,7 @@ def composed(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[Map, 
         return steps[0], shape
     if len(shape) == 3 and all(isinstance(step, Conv | ConvTranspose) for step in steps[:1]):
         if not steps:
-            return _depthwise(np.ones(shape[0])), shape
+            return _kept_as_it_is(shape[0], budget), shape
         if len(steps) == 1:
             return _with_room(steps[0], budget), shape  # type: ignore[arg-type]
     structured = _structured(steps, shape, budget)
@@ -81,12 +81,15 @@ def _pair(first: Step, second: Step, shape: Shape, budget: Budget) -> tuple[Step
         case View(), Dense():
             return (second,)  # a matrix reads whatever comes flattened
         case View(), Scale():
+            budget.take(0 if second.factor.size == 1 else 2 * prod(shape))
             return (Scale(_moved(second.factor, first.shape, shape)), first)
         case Scale(), Scale():
+            budget.take(prod(np.broadcast_shapes(first.factor.shape, second.factor.shape)))
             return (Scale(first.factor * second.factor),)
         case Select(), Select():
             return (Select(np.where(second.index < 0, -1, first.index[second.index])),)
         case Scale(), Select():
+            budget.take(2 * len(second.index) * prod(first.factor.shape[1:]))
             factor = np.broadcast_to(first.factor, (shape[0], *first.factor.shape[1:]))
             picked = np.where((second.index < 0).reshape(-1, *[1] * (len(shape) - 1)), 1.0, factor[second.index])
             return (second, Scale(picked))
@@ -105,6 +108,7 @@ def _pair(first: Step, second: Step, shape: Shape, budget: Budget) -> tuple[Step
             whole_transposed = _transposed_then_convolved(first, second, budget)
             return None if whole_transposed is None else (whole_transposed,)
         case Dense(), Select():
+            budget.take(2 * len(second.index) * first.weight.shape[1])
             picked = np.where((second.index < 0)[:, None], 0.0, first.weight[second.index])
             return (Dense(picked),)
         case Dense(), Scale():
@@ -127,7 +131,7 @@ def _structured(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[Ma
     if len(shape) == 1 and shape[0] ** 2 <= 2**20:
         return None  # a small matrix serves everywhere
     image = shape if len(shape) == 3 else (shape[0], 1, 1)
-    identity = _depthwise(np.ones(image[0]))
+    identity = _kept_as_it_is(image[0], budget)
     match steps:
         case ():
             return identity, image
@@ -170,8 +174,9 @@ def _moved(factor: Array, shape: Shape, before: Shape) -> Array:
     return np.ascontiguousarray(whole)
 
 
-def _depthwise(factors: Array) -> Conv:
-    return Conv(factors.reshape(-1, 1, 1, 1), groups=len(factors))
+def _kept_as_it_is(channels: int, budget: Budget) -> Conv:
+    budget.take(channels)
+    return Conv(np.ones((channels, 1, 1, 1)), groups=channels)
 
 
 def _per_channel(factor: Array) -> bool:

@@ -78,12 +78,14 @@ class Form:
         features: the natural shape of one sample at one time step.
         terms: their steps all end with ``features``.
         constant: float64, with as many axes as ``features``, broadcast to it.
+        budget: of the file that the value comes from, on which all draw that is done with it.
     """
 
     axes: Axes
     features: Shape
     terms: tuple[Term, ...]
     constant: Array
+    budget: Budget
 
     @property
     def dims(self) -> Shape:
@@ -96,11 +98,11 @@ class Form:
         return bool(self.constant.any())
 
 
-def source(name: str, lead: Axes, features: Shape, given: Sequence[int] | None = None) -> Form:
+def source(name: str, lead: Axes, features: Shape, budget: Budget, given: Sequence[int] | None = None) -> Form:
     """The spikes of ``name`` themselves; ``given`` are the last dimensions, where they are not ``features``."""
     tail = reshaped(feature_axes(features), features if given is None else given)
     assert tail is not None
-    return Form((*lead, *tail), features, (Term(name, features),), np.zeros((1,) * len(features)))
+    return Form((*lead, *tail), features, (Term(name, features),), np.zeros((1,) * len(features)), budget)
 
 
 def constant_form(like: Form, values: Array) -> Form:
@@ -163,6 +165,7 @@ def unwound(form: Form, rank: int, features: Shape | None = None) -> Form:
     order = joined([atom for axis in form.axes[len(form.axes) - rank :] for atom in axis])
     if len(order) > 1:
         # The features come in another order than their natural one: say so by a selection.
+        form.budget.take(2 * prod(form.features))
         index = np.zeros(1, np.int64)
         for atom in order:
             index = (index[:, None] + np.arange(atom.size) * atom.stride).reshape(-1)
@@ -178,42 +181,49 @@ def _rearranged(form: Form, lead: int, given: Sequence[int]) -> Form:
     return replace(form, axes=(*form.axes[:lead], *tail))
 
 
-def mapped(form: Form, step: Step, budget: Budget | None = None) -> Form:
+def mapped(form: Form, step: Step) -> Form:
     """``step`` applied to the features; the axes are those of before, so that the caller has to say where features lie now.
 
     Raises:
         NetworkError: the step does not fit.
     """
     features = output_shape(step, form.features)
-    constant = _constant_through(step, form, features, budget)
-    return Form(form.axes, features, tuple(replace(term, steps=(*term.steps, step)) for term in form.terms), constant)
+    form.budget.work(0, 4 * len(form.terms))
+    constant = _constant_through(step, form, features)
+    terms = tuple(replace(term, steps=(*term.steps, step)) for term in form.terms)
+    return Form(form.axes, features, terms, constant, form.budget)
 
 
-def _constant_through(step: Step, form: Form, features: Shape, budget: Budget | None) -> Array:
+def _constant_through(step: Step, form: Form, features: Shape) -> Array:
     if not form.has_constant:
         return np.zeros((1,) * len(features))
-    budget = budget or Budget(0)
     constant = form.constant
     if isinstance(step, Scale):
+        _take_broadcast(form.budget, constant, step.factor)
         return np.asarray(constant * step.factor)
     if isinstance(step, Conv) and not any(step.pads) and constant.shape[1:] == (1, 1):
         # The same everywhere in the plane, and no zeros around it.
         per_channel = np.broadcast_to(constant.reshape(-1), (form.features[0],)).reshape(step.groups, 1, -1)
         weight = step.weight.astype(np.float64).sum(axis=(2, 3)).reshape(step.groups, -1, step.weight.shape[1])
         return np.asarray((weight * per_channel).sum(axis=2).reshape(-1, 1, 1))
-    budget.take(prod(form.features))
-    through: Array = applied(step, np.broadcast_to(constant, form.features)[None], budget)[0].reshape(features)
+    form.budget.take(prod(form.features))
+    through: Array = applied(step, np.broadcast_to(constant, form.features)[None], form.budget)[0].reshape(features)
     return through
 
 
-def mapped_to(form: Form, step: Step, rank: int, budget: Budget, given: Sequence[int] | None = None) -> Form:
+def _take_broadcast(budget: Budget, one: Array, other: Array) -> None:
+    """Account for what NumPy makes of two arrays: a column and a row are a matrix."""
+    budget.take(prod(np.broadcast_shapes(one.shape, other.shape)))
+
+
+def mapped_to(form: Form, step: Step, rank: int, given: Sequence[int] | None = None) -> Form:
     """``step`` applied to the last ``rank`` axes, which are then as many as its output (or ``given``) has.
 
     Raises:
         FormError, NetworkError: as :func:`unwound` and :func:`mapped`.
     """
     read = unwound(form, rank)
-    done = mapped(read, step, budget)
+    done = mapped(read, step)
     if given is None:
         given = done.features if rank != 2 else (done.features[0], done.features[2])
     return _rearranged(done, len(read.axes) - rank, given)
@@ -254,6 +264,7 @@ def aligned(form: Form, values: Array) -> Array:
             at += 1
         parts = values.shape[start:at]
         if count != size or not (all(part == 1 for part in parts) or list(parts) == sizes[start:at]):
+            form.budget.take(prod(sizes))
             return np.ascontiguousarray(np.broadcast_to(values, sizes)).reshape(form.features)
         compact.append(prod(parts))
     return values.reshape(compact)
@@ -281,7 +292,9 @@ def multiplied(form: Form, constant: Form) -> Form:
 
 def shifted(form: Form, values: Array) -> Form:
     """With a constant added that the graph broadcasts to it."""
-    return replace(form, constant=form.constant + aligned(form, values))
+    constant = aligned(form, values)
+    _take_broadcast(form.budget, form.constant, constant)
+    return replace(form, constant=form.constant + constant)
 
 
 def added(first: Form, second: Form) -> Form:
@@ -301,6 +314,8 @@ def added(first: Form, second: Form) -> Form:
         second = unwound(second, rank, first.features)
         if not _same_order(first.axes, second.axes):
             raise FormError("it adds values whose time and batch are in another order", "permute them alike")
+    # Each term is compared with each: a value that is added to itself again and again has two to the power of many.
+    first.budget.work(0, 1 + len(first.terms) * len(second.terms) // 4 + 4 * (len(first.terms) + len(second.terms)))
     terms = list(first.terms)
     for term in second.terms:
         same = next((i for i, each in enumerate(terms) if _like(each, term)), None)
@@ -309,7 +324,8 @@ def added(first: Form, second: Form) -> Form:
             continue
         factor = _factor(terms[same]) + _factor(term)
         terms[same] = replace(terms[same], steps=(Scale(factor),))
-    return Form(first.axes, first.features, tuple(terms), first.constant + second.constant)
+    _take_broadcast(first.budget, first.constant, second.constant)
+    return replace(first, terms=tuple(terms), constant=first.constant + second.constant)
 
 
 def _like(one: Term, other: Term) -> bool:
@@ -358,7 +374,7 @@ def axis_kind(form: Form, axis: int) -> str:
     return kinds.pop() if len(kinds) == 1 else FEATURE if not kinds else ""
 
 
-def selected(form: Form, axis: int, index: Array, budget: Budget) -> Form:
+def selected(form: Form, axis: int, index: Array) -> Form:
     """Of the features along ``axis``, those of ``index``, in that order; -1 for zeros.
 
     Raises:
@@ -371,6 +387,7 @@ def selected(form: Form, axis: int, index: Array, budget: Budget) -> Form:
     form = unwound(form, rank)
     given = list(form.dims[len(form.dims) - rank :])
     if form.has_constant:
+        form.budget.take(prod(form.features) // given[at] * (given[at] + 2 * len(index)))
         whole = np.broadcast_to(form.constant, form.features).reshape(given)
         mask = (index >= 0).reshape(-1, *[1] * (rank - 1 - at))
         constant = np.where(mask, np.take(whole, np.maximum(index, 0), axis=at), 0.0)
@@ -379,13 +396,13 @@ def selected(form: Form, axis: int, index: Array, budget: Budget) -> Form:
     if at == 0:
         result = mapped(replace(form, constant=np.zeros_like(form.constant)), Select(index))
     else:
-        result = _selected_inside(form, at, rank, index, budget)
+        result = _selected_inside(form, at, rank, index)
     if form.has_constant:
         result = replace(result, constant=constant.reshape(features))
     return _rearranged(replace(result, features=features), len(form.axes) - rank, given)
 
 
-def _selected_inside(form: Form, at: int, rank: int, index: Array, budget: Budget) -> Form:
+def _selected_inside(form: Form, at: int, rank: int, index: Array) -> Form:
     """Along height or width: a crop or zeros around are a convolution of one element; all else is a selection of all."""
     form = replace(form, constant=np.zeros_like(form.constant))
     image = 1 if at == rank - 1 else 0  # along height (0) or width (1)
@@ -395,13 +412,14 @@ def _selected_inside(form: Form, at: int, rank: int, index: Array, budget: Budge
         pads = [0, 0, 0, 0]
         pads[image] = int(inside[0] - index[inside[0]])
         pads[image + 2] = int(len(index) - 1 - inside[-1]) - int(size - 1 - index[inside[-1]])
+        form.budget.take(form.features[0])
         step = Conv(np.ones((form.features[0], 1, 1, 1)), pads=(pads[0], pads[1], pads[2], pads[3]), groups=form.features[0])
         # Zeros may only lie where the input does not reach: a crop and zeros on one side are two steps.
         low = inside[0] == 0 or index[inside[0]] == 0
         if low and (inside[-1] == len(index) - 1 or index[inside[-1]] == size - 1):
-            return mapped(form, step, budget)
+            return mapped(form, step)
     shape = list(form.features)
-    budget.take(prod(shape))
+    form.budget.take(prod(shape) // size * (size + 2 * len(index)))
     places = np.arange(prod(shape)).reshape(shape)
     picked = np.take(places, np.maximum(index, 0), axis=1 + image)
     mask = (index >= 0).reshape(-1, *[1] * (1 - image))
@@ -414,15 +432,16 @@ def _contiguous(inside: Array) -> bool:
     return bool(inside[-1] - inside[0] + 1 == len(inside))
 
 
-def joined_along(forms: Sequence[Form], axis: int, budget: Budget) -> Form:
+def joined_along(forms: Sequence[Form], axis: int) -> Form:
     """Values joined along an axis of features."""
     sizes = [form.dims[axis] for form in forms]
     starts = np.cumsum([0, *sizes])
     total: Form | None = None
     for form, start, size in zip(forms, starts, sizes, strict=False):
+        form.budget.take(int(starts[-1]))
         index = np.full(int(starts[-1]), -1, np.int64)
         index[start : start + size] = np.arange(size)
-        part = selected(form, axis, index, budget)
+        part = selected(form, axis, index)
         total = part if total is None else added(total, part)
     assert total is not None
     return total
@@ -458,10 +477,11 @@ def lead_axes(steps: int, samples: int) -> Axes:
     return (_of_size(TIME, steps), _of_size(BATCH, samples))
 
 
-def are_spikes(form: Form, budget: Budget) -> bool:
+def are_spikes(form: Form) -> bool:
     """Whether each element is one spike or none: no factors, no sums, no constant."""
     if form.has_constant or any(term.divisor != 1 for term in form.terms):
         return False
+    budget = form.budget
     budget.take(2 * prod(form.features))
     reached = np.zeros(form.features)
     for term in form.terms:

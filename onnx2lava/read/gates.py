@@ -33,7 +33,7 @@ class Gates:
     def largest(self, call: Call, form: Form, window: Conv, rank: int) -> Form:
         """A MaxPool of spikes over the windows of ``window``, whose weights are 2."""
         spikes, factor, shift = self._spikes(call, form, "MaxPool")
-        return _restored(self._gate(call, mapped_to(spikes, window, rank, call.budget), OR), factor, shift)
+        return _restored(self._gate(call, mapped_to(spikes, window, rank), OR), factor, shift)
 
     def any_of(self, call: Call, forms: Sequence[Form]) -> Form:
         """The largest of several spikes, element by element."""
@@ -79,9 +79,7 @@ class Gates:
 
     def _are_spikes(self, form: Form) -> bool:
         inputs: dict[str, Input] = self._reader.inputs
-        return not any(term.source in inputs and inputs[term.source].bits for term in form.terms) and are_spikes(
-            form, self._reader.budget
-        )
+        return not any(term.source in inputs and inputs[term.source].bits for term in form.terms) and are_spikes(form)
 
     def _spikes(self, call: Call, form: Form, what: str) -> tuple[Form, Array | None, Array | None]:
         """Spikes, a positive factor and a constant per channel that make ``form`` of them."""

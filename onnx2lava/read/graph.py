@@ -3,7 +3,7 @@
 Node names are never asked for a meaning, only for the populations' names.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -62,6 +62,8 @@ class Reader:
         self.inputs: dict[str, Input] = {}
         self.encoded: dict[str, ir.Value] = {}
         self.populations: list[Population[Neuron]] = []
+        self._taken: set[str] = set()  # names of populations
+        self._repeated: Counter[str] = Counter()  # how often names had to be made different
         self._functions = {(function.domain, function.name): function for function in model.functions.values()}
         self._maker = Populations(self.budget)
         self._gates = Gates(self)
@@ -163,7 +165,7 @@ class Reader:
         name = _IMAGES if self._images else INPUT if count == 1 else str(value.name)
         features = natural([int(dim) for dim in known])
         lead = lead_axes(steps, samples)
-        tail = source(name, (), features, [int(dim) for dim in known])
+        tail = source(name, (), features, self.budget, [int(dim) for dim in known])
         rest_axes = iter(tail.axes)
         axes: Axes = tuple(
             lead[0] if axis == time else lead[1] if axis == batch else next(rest_axes) for axis in range(len(shape))
@@ -351,9 +353,10 @@ class Reader:
     def _added(self, call: Call, populations: Sequence[Population[Neuron]], dims: Shape) -> Form:
         """The spikes of the last of some new populations, which has the dimensions ``dims`` in the graph."""
         self.populations += populations
+        self._taken.update(each.name for each in populations)
         population = populations[-1]
         self._spikes[call.node.outputs[0]] = population.name
-        spikes = source(population.name, lead_axes(*self.steps_and_samples), population.shape)
+        spikes = source(population.name, lead_axes(*self.steps_and_samples), population.shape, self.budget)
         axes = reshaped(spikes.axes, dims)
         assert axes is not None
         return replace(spikes, axes=axes)
@@ -378,16 +381,21 @@ class Reader:
         shape = natural(declared[2:])
         self.inputs[name] = Input(shape, origin=call.node.outputs[0].name)
         self.encoded[name] = call.node.outputs[0]
-        return source(name, lead_axes(*self.steps_and_samples), shape, declared[2:])
+        return source(name, lead_axes(*self.steps_and_samples), shape, self.budget, declared[2:])
 
     def _name(self, node: ir.Node) -> str:
         stem = (node.name or "").rpartition("/")[0] or f"layer{len(self.populations)}"
-        taken = {each.name for each in self.populations} | set(self.inputs)
-        if stem not in taken:
+        if not self._is_taken(stem):
             return stem
         if node.domain not in STANDARD_DOMAINS:
             return stem  # two layers of one name, which the network refuses
-        return next(name for name in (f"{stem}/{node.op_type}{i or ''}" for i in range(len(taken) + 1)) if name not in taken)
+        stem = f"{stem}/{node.op_type}"
+        while self._is_taken(name := f"{stem}{self._repeated[stem] or ''}"):
+            self._repeated[stem] += 1
+        return name
+
+    def _is_taken(self, name: str) -> bool:
+        return name in self._taken or name in self.inputs
 
 
 def _is_neuron(node: ir.Node) -> bool:

@@ -130,7 +130,7 @@ class _Step:
         given = outer.dims[2:]
         for index, value in enumerate(body.inputs):
             if index == len(starts):
-                self._values[value] = source(_X, lead, outer.features, given)
+                self._values[value] = source(_X, lead, outer.features, outer.budget, given)
             else:
                 self._values[value] = _state(str(index), lead, starts[index].features, outer)
         self._body = body
@@ -195,9 +195,9 @@ class _Step:
         outer = self._outer
         total: Form | None = None
         for term in terms:
-            part = outer if outer.features == term.shape else mapped(outer, View(term.shape), self._call.budget)
+            part = outer if outer.features == term.shape else mapped(outer, View(term.shape))
             for step in term.steps:
-                part = mapped(part, step, self._call.budget)
+                part = mapped(part, step)
             part = replace(part, axes=(*outer.axes[:2], *feature_axes(features)))
             if term.divisor != 1:
                 part = scaled(part, np.full(1, 1 / term.divisor))
@@ -250,7 +250,7 @@ class _Step:
 def _state(name: str, lead: Axes, given: Shape, outer: Form) -> Form:
     """A state, of which the loop sees ``[N, *given]``."""
     shape = given if len(given) in (1, 3) else (given[0], 1, given[1]) if len(given) == 2 else (prod(given),)
-    return source(name, lead, shape, given)
+    return source(name, lead, shape, outer.budget, given)
 
 
 def _factors(term: Term) -> Array | None:

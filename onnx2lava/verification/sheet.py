@@ -1,9 +1,10 @@
 """Tables that fit the terminal: numbers are never cut."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +13,9 @@ __all__ = ["Sheet"]
 
 _LONGEST_NAME = 28
 """Characters of a name in the first column; longer ones go on in the next line."""
+_GAP = 3
+"""Spaces between two columns."""
+_MOST_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,13 @@ class Sheet:
     left: Sequence[str] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if len(self.rows) > _MOST_ROWS:
+            yield replace(self, rows=self.rows[:_MOST_ROWS])
+            yield Text(f"and {len(self.rows) - _MOST_ROWS:,} more rows; --json has all of them")
+            return
         width = options.max_width
         kept = [0, *self._filled()]
-        if self._width(console, kept) > width:
+        if self._width(kept) > width:
             alike = [index for index in kept[1:] if self._says_one_thing(index)]
             kept = [index for index in kept if index not in alike]
         else:
@@ -47,20 +55,21 @@ class Sheet:
         if alike:
             same = ", ".join(f"{self.columns[index]} {self.rows[0][index]}" for index in alike if self.rows[0][index])
             yield Text(f"everywhere: {same}" if same else "")
-        yield from (self._table(part) for part in self._parts(console, kept, width))
+        yield from (self._table(part) for part in self._parts(kept, width))
 
-    def _parts(self, console: Console, kept: Sequence[int], width: int) -> Iterator[list[int]]:
+    def _parts(self, kept: Sequence[int], width: int) -> Iterator[list[int]]:
         """As many columns as fit, and then the next ones."""
         part = [kept[0]]
         for index in kept[1:]:
-            if len(part) > 1 and self._width(console, [*part, index]) > width:
+            if len(part) > 1 and self._width([*part, index]) > width:
                 yield part
                 part = [kept[0]]
             part.append(index)
         yield part
 
-    def _width(self, console: Console, kept: Sequence[int]) -> int:
-        return console.measure(self._table(kept), options=console.options.update(width=10_000)).maximum
+    def _width(self, kept: Sequence[int]) -> int:
+        columns = [max(cell_len(cell) for cell in (self.columns[i], *(row[i] for row in self._all()))) for i in kept]
+        return min(columns[0], _LONGEST_NAME) + sum(columns[1:]) + _GAP * (len(kept) - 1)
 
     def _table(self, kept: Sequence[int]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)

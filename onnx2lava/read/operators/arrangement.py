@@ -191,7 +191,7 @@ def _part(call: Call, form: Form, axis: int, index: range) -> Form:
     if axis_kind(form, axis) != TIME or (form.dims[axis] == 1 and axis):
         if axis_kind(form, axis) != "F":
             call.refuse("it cuts samples, or several axes at once", "cut time steps or features")
-        return selected(form, axis, np.array(index, np.int64), call.budget)
+        return selected(form, axis, np.array(index, np.int64))
     if axis or index.step != 1:
         call.refuse("it takes some time steps and leaves out others", "put it behind the last spiking layer")
     # It may take zeros away again at the beginning; the end is up to whoever asks for T steps.
@@ -215,7 +215,7 @@ def _gather(call: Call) -> Value:
     if size > 1 or index.size > 1:
         if axis_kind(form, axis) != "F":
             call.refuse("it picks time steps or samples", "put it behind the last spiking layer")
-        form = selected(form, axis, index, call.budget)
+        form = selected(form, axis, index)
     if indices.ndim == 1:
         return form
     return arranged(form, form.dims[:axis] + form.dims[axis + 1 :])
@@ -242,9 +242,7 @@ def _split(call: Call) -> Value | tuple[Value, ...]:
     if sum(sizes) != size or len(sizes) != count or min(sizes) < 1:
         call.refuse(f"it splits {size} elements into {sizes}", "split them without a rest")
     starts = np.cumsum([0, *sizes])
-    return tuple(
-        selected(form, axis, np.arange(start, start + part), call.budget) for start, part in zip(starts, sizes, strict=False)
-    )
+    return tuple(selected(form, axis, np.arange(start, start + part)) for start, part in zip(starts, sizes, strict=False))
 
 
 def _concat(call: Call) -> Value:
@@ -265,7 +263,7 @@ def _concat(call: Call) -> Value:
         call.refuse("it joins spikes with something else, or of other shapes", "join spikes of one size along their channels")
     if axis_kind(forms[0], axis) != "F":
         call.refuse("it joins samples", "join features along their channels")
-    return joined_along(forms, axis, call.budget)
+    return joined_along(forms, axis)
 
 
 def _zeros(value: Value | None) -> Value | None:
@@ -304,14 +302,16 @@ def _pad(call: Call) -> Value:
     if around and image and rank >= 4 and not form.has_constant:
         (top, bottom), (left, right) = around.get(rank - 2, (0, 0)), around.get(rank - 1, (0, 0))
         channels = form.dims[rank - 3]
+        call.budget.take(channels)
         ones = Conv(np.ones((channels, 1, 1, 1)), pads=(top, left, bottom, right), groups=channels)
-        return mapped_to(form, ones, 3, call.budget)
+        return mapped_to(form, ones, 3)
     for axis, (low, high) in around.items():
         if axis_kind(form, axis) != "F":
             call.refuse("it pads time steps or samples", "pad features")
         size = form.dims[axis]
+        call.budget.take(3 * max(0, size + low + high))
         index = np.arange(-low, size + high)
-        form = selected(form, axis, np.where((index < 0) | (index >= size), -1, index), call.budget)
+        form = selected(form, axis, np.where((index < 0) | (index >= size), -1, index))
     return form
 
 

@@ -46,6 +46,7 @@ def _averaged(
     image = unwound(form, rank).features
     _check_kernel(call, kernel, stride)
     size = windows(image[1:], kernel, stride, pads, (1, 1), ceil)
+    call.budget.take(8 * sum(size))
     elements = [_elements(image, size, kernel, stride, pads, axis, counts_padding) for axis in range(2)]
     low, high = list(pads[:2]), list(pads[2:])
     if ceil:
@@ -53,11 +54,11 @@ def _averaged(
         high = [max(high[axis], ends[axis] - image[1 + axis] - low[axis]) for axis in range(2)]
     call.budget.take(image[0] * prod(kernel))
     ones = Conv(np.ones((image[0], 1, *kernel)), stride, (low[0], low[1], high[0], high[1]), groups=image[0])
-    sums = mapped_to(form, ones, rank, call.budget)
+    sums = mapped_to(form, ones, rank)
     if all((each == each[0]).all() for each in elements):
         return divided(sums, int(elements[0][0] * elements[1][0]))
     call.budget.take(prod(size))
-    return mapped(sums, Scale(1 / np.multiply.outer(*elements)[None]), call.budget)
+    return mapped(sums, Scale(1 / np.multiply.outer(*elements)[None]))
 
 
 def _elements(
@@ -96,8 +97,9 @@ def _reduce_sum(call: Call) -> Value:
     form = call.form()
     rank, kept = _over_image(call, form, "adds")
     image = unwound(form, rank).features
+    call.budget.take(prod(image))
     ones = Conv(np.ones((image[0], 1, *image[1:])), groups=image[0])
-    sums = mapped_to(form, ones, rank, call.budget)
+    sums = mapped_to(form, ones, rank)
     return sums if kept else _without_plane(sums, rank)
 
 

@@ -1,6 +1,7 @@
 """Operators that make sums of spikes."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def _conv(call: Call) -> Value:
     _check_rank(call, weight, rank)
     strides, dilations, pads = _window(call, form, weight.shape[2:])
     step = Conv(_as_image(weight), strides, pads, dilations, call.get_int("group", 1))
-    return _with_bias(call, mapped_to(form, step, rank, call.budget), len(weight), rank)
+    return _with_bias(call, mapped_to(form, step, rank), len(weight), rank)
 
 
 def _conv_transpose(call: Call) -> Value:
@@ -44,7 +45,7 @@ def _conv_transpose(call: Call) -> Value:
         call.refuse("it leaves its padding to the runtime", "write its pads out")
     pads = [pad - (more[axis - sides] if axis >= sides else 0) for axis, pad in enumerate(pads)]
     step = ConvTranspose(_as_image(weight), _two(strides), _four(pads), _two(dilations), groups)
-    return _with_bias(call, mapped_to(form, step, rank, call.budget), weight.shape[1] * groups, rank)
+    return _with_bias(call, mapped_to(form, step, rank), weight.shape[1] * groups, rank)
 
 
 def _resize(call: Call) -> Value:
@@ -70,8 +71,9 @@ def _resize(call: Call) -> Value:
         )
     plane = _two([int(factor) for factor in whole[2:]], sides)
     channels = form.dims[1]
+    call.budget.take(channels * prod(plane))
     step = ConvTranspose(np.ones((channels, 1, *plane)), plane, groups=channels)
-    return mapped_to(form, step, rank, call.budget)
+    return mapped_to(form, step, rank)
 
 
 def _with_bias(call: Call, form: Form, channels: int, rank: int) -> Form:
@@ -156,7 +158,7 @@ def _matmul(call: Call) -> Value:
 def _linear(call: Call, form: Form, weight: Array) -> Form:
     if weight.size == 0 or weight.shape[1] != form.dims[-1]:
         call.refuse(f"its matrix {weight.shape} cannot read {form.dims[-1]} spikes", "use a matrix of that many columns")
-    return mapped_to(form, Dense(weight), 1, call.budget)
+    return mapped_to(form, Dense(weight), 1)
 
 
 def _multiplied(call: Call, inputs: list[Array]) -> Array:
