@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 
+_CALLS_PER_TERM = 16
+"""What a term costs in an operation on its form, in calls of NumPy."""
+
+
 class FormError(Exception):
     """Why a value is not affine in spikes, or not arranged as an operator needs it; and what to do about it."""
 
@@ -188,7 +192,7 @@ def mapped(form: Form, step: Step) -> Form:
         NetworkError: the step does not fit.
     """
     features = output_shape(step, form.features)
-    form.budget.work(0, 4 * len(form.terms))
+    form.budget.work(0, _CALLS_PER_TERM * len(form.terms))
     constant = _constant_through(step, form, features)
     terms = tuple(replace(term, steps=(*term.steps, step)) for term in form.terms)
     return Form(form.axes, features, terms, constant, form.budget)
@@ -314,25 +318,26 @@ def added(first: Form, second: Form) -> Form:
         second = unwound(second, rank, first.features)
         if not _same_order(first.axes, second.axes):
             raise FormError("it adds values whose time and batch are in another order", "permute them alike")
-    # Each term is compared with each: a value that is added to itself again and again has two to the power of many.
-    first.budget.work(0, 1 + len(first.terms) * len(second.terms) // 4 + 4 * (len(first.terms) + len(second.terms)))
+    # A value that is added to itself again and again has two to the power of many terms.
+    first.budget.work(0, _CALLS_PER_TERM * (len(first.terms) + len(second.terms)))
     terms = list(first.terms)
+    places = {key: i for i, key in enumerate(map(_as_factor, terms)) if key is not None}
     for term in second.terms:
-        same = next((i for i, each in enumerate(terms) if _like(each, term)), None)
+        key = _as_factor(term)
+        same = None if key is None else places.get(key)
         if same is None:
             terms.append(term)
-            continue
-        factor = _factor(terms[same]) + _factor(term)
-        terms[same] = replace(terms[same], steps=(Scale(factor),))
+        else:
+            terms[same] = replace(terms[same], steps=(Scale(_factor(terms[same]) + _factor(term)),))
     _take_broadcast(first.budget, first.constant, second.constant)
     return replace(first, terms=tuple(terms), constant=first.constant + second.constant)
 
 
-def _like(one: Term, other: Term) -> bool:
-    """Whether both are no more than factors of the same spikes, so that the factors can be added."""
-    return (one.source, one.shape, one.delay, one.divisor) == (other.source, other.shape, other.delay, other.divisor) and all(
-        isinstance(step, Scale) for term in (one, other) for step in term.steps
-    )
+def _as_factor(term: Term) -> tuple[object, ...] | None:
+    """What terms have in common that are no more than factors of the same spikes, so that the factors can be added."""
+    if not all(isinstance(step, Scale) for step in term.steps):
+        return None
+    return (term.source, term.shape, term.delay, term.divisor)
 
 
 def _factor(term: Term) -> Array:

@@ -65,6 +65,7 @@ class Populations:
     def _edges(self, call: Call, name: str, form: Form, unit: int, whole: bool) -> tuple[Edge, ...]:
         edges: list[Edge] = []
         for term in form.terms:
+            self._budget.work(0, len(edges))
             one, reads = self._map(call, term, unit, whole)
             shape = term.shape
             for i, edge in enumerate(edges):
