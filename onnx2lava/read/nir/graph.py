@@ -167,7 +167,7 @@ class _Reader:
     def _computed(self, call: Call, node: Node, whole: bool) -> Form:
         if node.name in self._inputs:
             given = self._given(node)
-            return source(self._name(node.name), _LEAD, natural(given), given)
+            return source(self._name(node.name), _LEAD, natural(given), self._budget, given)
         if is_neuron(node.type):
             return self._spikes(call, node)
         form = self._sums(call, node, whole)
@@ -198,7 +198,7 @@ class _Reader:
         given = self._parameters(node)
         if prod(given) == 1:  # one number for a layer of any size
             given = self._sums(call, node, whole=False).dims[len(_LEAD) :]
-        return source(self._name(node.name), _LEAD, natural(given), given)
+        return source(self._name(node.name), _LEAD, natural(given), self._budget, given)
 
     def _parameters(self, node: Node) -> Shape:
         """The shape of a layer's numbers."""

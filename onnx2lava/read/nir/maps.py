@@ -48,7 +48,7 @@ def _linear(call: Call, node: Node, form: Form, dt: float) -> Form:
             f"its weight {list(weight.shape)} reads one axis, but {list(given)} comes in",
             "put a Flatten node before it, and let the Input have no axes for time and batch",
         )
-    return mapped_to(form, Dense(weight), 1, call.budget)
+    return mapped_to(form, Dense(weight), 1)
 
 
 def _affine(call: Call, node: Node, form: Form, dt: float) -> Form:
@@ -66,7 +66,7 @@ def _convolution(call: Call, node: Node, form: Form, sides: int) -> Form:
     (groups,) = _whole(call, node, "groups", 1, 1)
     pads = _padding(call, node, weight.shape[2:], strides, dilations)
     step = Conv(weight if sides == 2 else weight[:, :, None], _plane(strides), pads, _plane(dilations), groups)
-    sums = mapped_to(form, step, sides + 1, call.budget)
+    sums = mapped_to(form, step, sides + 1)
     if node.fields.get("bias") is None:
         return sums
     bias = array(call, node, "bias").reshape(-1)
@@ -116,7 +116,7 @@ def _sums_of_windows(call: Call, node: Node, form: Form) -> tuple[Form, int]:
     channels = form.dims[_LEAD]
     call.budget.take(channels * kernel[0] * kernel[1])
     ones = Conv(np.ones((channels, 1, *kernel)), stride, (*padding, *padding), groups=channels)
-    return mapped_to(form, ones, 3, call.budget), kernel[0] * kernel[1]
+    return mapped_to(form, ones, 3), kernel[0] * kernel[1]
 
 
 def _sum_pool(call: Call, node: Node, form: Form, dt: float) -> Form:
