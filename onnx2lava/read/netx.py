@@ -33,6 +33,7 @@ _MOST_TEXTS, _LONGEST_TEXT = 256, 2**16
 _LARGEST = 2**36  # bytes of a file; one of Loihi's chips holds far less
 _HEAP, _HEAP_HEADER = b"GCOL", 16
 _ROOM_FACTOR, _ROOM = 32, 2**26  # bytes of one dataset for each byte of the file, and in any file
+_KEPT = 4  # bytes of a number as it is kept
 _MOST_MESSAGE_BITS = 8
 
 
@@ -150,13 +151,22 @@ class _Group:
         sizes = [prod(shape) * found.dtype.itemsize for shape in (found.shape, found.chunks or ())]
         if max(sizes) > self._room.most:
             raise ValueError(f"{name!r} of the shape {found.shape} is much larger than the file")
+        self.take(
+            prod(found.shape) * max(found.dtype.itemsize, _KEPT)
+        )  # all of them, since what is only a fill value is not stored
         return np.asarray(found[()])
 
     def numbers(self, name: str) -> Array:
         """Numbers that are whole in 32 bits, as NetX itself truncates them."""
         values = self.array(name)
         with np.errstate(all="ignore"):  # what is not a number is refused here
-            if values.dtype.kind not in "iufb" or not (np.abs(values.astype(np.float64)) < 2**31).all():
+            if values.dtype.kind == "f":
+                whole = bool((np.abs(values) < 2**31).all())
+            else:
+                whole = values.dtype.kind in "iub" and (
+                    not values.size or -(2**31) < int(values.min()) <= int(values.max()) < 2**31
+                )
+            if not whole:
                 raise ValueError(f"{name!r} holds something else than numbers of 32 bits")
         return values.astype(np.int32)
 

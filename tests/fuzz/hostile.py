@@ -306,7 +306,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     ),
     "a text that doubles": lambda: _doubled("Add", helper.make_tensor("w", _STRINGS, [1], [b"x" * 64]), 60, _STRINGS),
     "a weight that doubles": lambda: _doubled("Concat", _weight("w", 4, 4), 60, None),
-    "2,000 layers": lambda: _layers(2_000),
+    "a thousand layers": lambda: _layers(1_000),
     "sums that double": lambda: _sums_doubled(200, spikes=False),
     "spikes that are added to themselves": lambda: _sums_doubled(200, spikes=True),
     "sums of the two before": lambda: _fibonacci(200),

@@ -178,11 +178,11 @@ class _Plan:
                 "Conv2d",
                 {
                     "input_shape": self.network.reads(edge)[1:],
-                    "weight": _real(map_.weight),
+                    "weight": _real(_in_one_group(map_)),
                     "stride": map_.stride,
                     "padding": map_.pads[:2],
                     "dilation": map_.dilation,
-                    "groups": map_.groups,
+                    "groups": 1,
                     "bias": np.zeros(len(map_.weight)) if bias is None else _real(bias),
                 },
             )
@@ -231,6 +231,15 @@ class _Plan:
 def _real(values: Array) -> Array:
     """Whole numbers as real ones, for NIR's readers."""
     return values.astype(np.float32) if values.dtype.kind in "iu" else values
+
+
+def _in_one_group(conv: Conv) -> Array:
+    """``[O, I, kh, kw]``: nir 1.0.8 checks shapes as if there were one group (``Conv2d.__post_init__`` in nir/ir/conv.py)."""
+    outputs, per_group, *kernel = conv.weight.shape
+    whole = np.zeros((conv.groups, outputs // conv.groups, conv.groups, per_group, *kernel), conv.weight.dtype)
+    each = np.arange(conv.groups)
+    whole[each, :, each] = conv.weight.reshape(conv.groups, outputs // conv.groups, per_group, *kernel)
+    return whole.reshape(outputs, conv.groups * per_group, *kernel)
 
 
 def _neuron(population: Population[Neuron], shape: Shape, dt: float) -> tuple[str, dict[str, Any]]:
