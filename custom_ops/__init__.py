@@ -8,6 +8,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from . import reference
+    from .inlining import inlined
     from .operators import DOMAIN, OPERATORS, VERSION
     from .over_time import over_time
     from .runtime import get_library_path, session
@@ -25,6 +26,7 @@ __all__ = [
     "StreamError",
     "__version__",
     "get_library_path",
+    "inlined",
     "over_time",
     "reference",
     "session",
@@ -33,6 +35,7 @@ __all__ = [
 lazy(
     __name__,
     {
+        ".inlining": ("inlined",),
         ".operators": ("DOMAIN", "OPERATORS", "VERSION"),
         ".over_time": ("over_time",),
         ".reference": (),

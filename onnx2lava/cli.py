@@ -78,6 +78,9 @@ def convert(
     loihi_onnx: Annotated[
         Path | None, typer.Option(metavar="OUT.onnx", help="Also write what runs on Loihi as an ONNX file.")
     ] = None,
+    inline: Annotated[
+        bool, typer.Option("--inline", help="ONNX files without functions, for runtimes that know none, such as OpenVINO.")
+    ] = False,
     calibration: _Calibration = None,
     scale: _Scale = "auto",
     input_kind: _InputKind = None,
@@ -104,7 +107,7 @@ def convert(
     loaded = _loaded(model, _options(input_kind, output_name, input_shape, num_layers, skip_layers, dt, producer))
     found = None if calibration is None else read_array(calibration)
     network = of_source(quantize(loaded, scale=_scale(scale), calibration=found), model)
-    for path, size in written(network, output, loihi_onnx, inputs=[model, calibration]).items():
+    for path, size in written(network, output, loihi_onnx, inputs=[model, calibration], inline=inline).items():
         printed([f"wrote {path} ({size:,} bytes)" if size is not None else f"removed {path}, which was of an older conversion"])
     _show(network, output.name, wide)
     _show_quantization(loaded, network, wide)

@@ -60,7 +60,12 @@ def require_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None])
 
 
 def written(
-    network: Network[CubaNeuron], output: Path, loihi_onnx: Path | None, *, inputs: Sequence[Path | None]
+    network: Network[CubaNeuron],
+    output: Path,
+    loihi_onnx: Path | None,
+    *,
+    inputs: Sequence[Path | None],
+    inline: bool = False,
 ) -> dict[Path, int | None]:
     """Write a network, as an ONNX file as well if one is asked for, and beside it what stays on the host.
 
@@ -71,6 +76,7 @@ def written(
         output: a name that ends with ``.net``, ``.onnx`` or ``.nir``.
         loihi_onnx: another ONNX file, or None.
         inputs: files that must not be replaced.
+        inline: whether ONNX files are written without functions, see :func:`custom_ops.inlined`.
 
     Returns:
         The size of each file by its path; None where one was removed.
@@ -80,6 +86,8 @@ def written(
         LimitError: the format cannot hold the network.
         ModelFileError: a file cannot be written; then all are as they were.
     """
+    from custom_ops import inlined
+
     from .targets.netx import NETX, save_netx
     from .targets.nir import save_nir
     from .targets.onnx import to_onnx
@@ -88,7 +96,7 @@ def written(
         save_netx(network, path)
 
     def onnx(path: Path) -> None:
-        write_model(to_onnx(network), path)
+        write_model(inlined(to_onnx(network)) if inline else to_onnx(network), path)
 
     def nir(path: Path) -> None:
         save_nir(network, path)
@@ -98,6 +106,10 @@ def written(
         raise ConversionError(
             f"The output {output} ends with neither .net (for NetX), .onnx (for onnxruntime) nor .nir (for tools that read NIR): "
             "name it so."
+        )
+    if inline and loihi_onnx is None and output.suffix != ".onnx":
+        raise ConversionError(
+            f"The output {output} has no functions to be inlined, only ONNX files have: add --loihi-onnx OUT.onnx."
         )
     if loihi_onnx is not None and loihi_onnx.suffix != ".onnx":
         raise ConversionError(f"The output {loihi_onnx} is an ONNX file, but does not end with .onnx: name it so.")

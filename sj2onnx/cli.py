@@ -58,6 +58,12 @@ def export_command(
     opset: Annotated[
         int | None, typer.Option(help="Version of the standard operators; by default the one that every supported runtime has.")
     ] = None,
+    inline: Annotated[
+        bool,
+        typer.Option(
+            "--inline", help="No functions in the file, for runtimes that know none, such as OpenVINO; to run, not to convert."
+        ),
+    ] = False,
     check_file: Annotated[
         bool | None,
         typer.Option(
@@ -70,6 +76,8 @@ def export_command(
     """Export a network as one ONNX file that any onnxruntime runs."""
     from spikingjelly.activation_based import functional
 
+    from custom_ops import inlined
+    from custom_ops.model_file import write_model
     from custom_ops.operators import OPSET
 
     from .export import export
@@ -86,13 +94,15 @@ def export_command(
             model = export(
                 net,
                 example,
-                output,
+                None if inline else output,
                 outputs=outputs,
                 stateful=stateful or step_mode == "s",
                 check=check_file is not False,
                 opset=opset,
                 progress=status.update,
             )
+        if inline:
+            write_model(inlined(model), output)
         printed([f"wrote {output} ({output.stat().st_size:,} bytes, {_spiking_layers(model)} spiking layers)"])
         if check_file:
             with Console(stderr=True).status("comparing with SpikingJelly"):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
-from custom_ops import DOMAIN
+from custom_ops import DOMAIN, inlined
 from custom_ops.model_file import write_model
 from custom_ops.operators import OPSET
 from custom_ops.operators.definition import with_defaults
@@ -58,6 +58,7 @@ def export(
     stateful: bool = False,
     check: bool = True,
     opset: int = OPSET,
+    inline: bool = False,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> onnx.ModelProto:
     """Export ``net`` as an ONNX model whose neurons are operators of the domain ``snn``, and compare it with ``net``.
@@ -86,6 +87,8 @@ def export(
             example, on another number of samples and, where T is free, on another number of steps. False for networks too
             large to run twice.
         opset: version of the standard operators, 18 … 21.
+        inline: whether the file has no functions, for runtimes that know none (:func:`custom_ops.inlined`); it can be run, but
+            not be converted.
         progress: is told what is being done, for exports that take a while.
 
     Returns:
@@ -108,6 +111,7 @@ def export(
     task = _Task(base, _checked_example(example, base, stateful), outputs, stateful, opset)
     proto = task.export(check, progress)
     progress("writing the file")
+    proto = inlined(proto) if inline else proto
     if path is not None:
         write_model(proto, path)
     return proto

@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from custom_ops.bodies import as_written
+from custom_ops.inlining import INLINED
 from custom_ops.model_file import read_graph, read_model
 from custom_ops.operators import DOMAIN, VERSION
 
@@ -66,6 +67,10 @@ def opened(model: Source) -> tuple[onnx.ModelProto, ir.Model]:
     """
     # A function that says something else than the operator of its name is read as what it says.
     proto = as_written(read_model(model))
+    if any(entry.key == INLINED for entry in proto.metadata_props):
+        raise ConversionError(
+            "The model was written without functions, to be run: convert the one that was exported without inline."
+        )
     graph_model = read_graph(proto)
     version = graph_model.graph.opset_imports.get(DOMAIN, VERSION)
     if version != VERSION:
