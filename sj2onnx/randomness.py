@@ -25,7 +25,9 @@ class Draws(Trail):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__(net)
-        own = [value for module in net.modules() for value in module.__dict__.values() if isinstance(value, _GENERATORS)]
+        # A method such as np.random.rand holds its generator, and a copy of the module has a copy of it.
+        held = [getattr(value, "__self__", value) for module in net.modules() for value in module.__dict__.values()]
+        own = [value for value in held if isinstance(value, _GENERATORS)]
         self._own: list[Any] = list({id(value): value for value in own}.values())
         self._seen = self._state()
         self.drawn: str | None = None

@@ -222,7 +222,7 @@ class Tree(Dense):
 class Noise(nn.Module):
     """Draws with something that torch does not see; not worth a look, were it not for what it does."""
 
-    def __init__(self, draw: Callable[[], float], generator: Any = None) -> None:
+    def __init__(self, draw: Callable[[], Any], generator: Any = None) -> None:
         super().__init__()
         self.draw, self.generator = draw, generator
 
@@ -230,7 +230,7 @@ class Noise(nn.Module):
         return x + 0.5 * (self.draw() if self.generator is None else self.generator.random())
 
 
-def noisy(draw: Callable[[], float], generator: Any = None) -> nn.Module:
+def noisy(draw: Callable[[], Any], generator: Any = None) -> nn.Module:
     return nn.Sequential(Noise(draw, generator), Dense())
 
 
@@ -249,7 +249,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "module '0' (Noise) draws random numbers",
     ),
     "numbers from elsewhere": (
-        lambda: noisy(lambda: int.from_bytes(os.urandom(2), "big") / 65536),
+        lambda: noisy(lambda: torch.tensor([byte / 64 for byte in os.urandom(20)])),
         "module '0' (Noise) draws random numbers",
     ),
     "a branch on N": (BySamples, "written for one number of time steps or samples"),
