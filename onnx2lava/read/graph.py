@@ -288,6 +288,10 @@ class Reader:
             call.refuse(str(error), error.remedy)
         except NetworkError as error:
             call.refuse(str(error), "use layers that fit")
+        except ConversionError:
+            raise
+        except (ValueError, TypeError, IndexError, OverflowError, KeyError, AttributeError, MemoryError) as error:
+            call.refuse(f"its numbers make no sense ({' '.join(str(error).split()) or type(error).__name__})", "repair the file")
         if node.domain == DOMAIN and node.op_type in PARTS:
             call.refuse("it reads real numbers, not the whole sums of a synapse", "train both in one sj2onnx.BlockContainer")
         call.refuse("it has no counterpart on Loihi", "remove it, or put it outside of the exported network")

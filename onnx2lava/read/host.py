@@ -92,7 +92,10 @@ def _unknown_value(what: str) -> ConversionError:
 
 
 def _asks_for_steps_and_samples(node: ir.Node) -> bool:
-    start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", 3)
+    try:
+        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", 3)
+    except TypeError:
+        return False
     return node.op_type == "Shape" and node.domain == "" and start >= 0 and 0 <= end <= 2
 
 
@@ -163,11 +166,11 @@ def _model(model: ir.Model, graph: ir.Graph) -> onnx.ModelProto:
         functions=functions,
     )
     part.metadata_props.update(model.metadata_props)
-    proto = ir.to_proto(part)
     try:
+        proto = ir.to_proto(part)
         onnx.checker.check_model(proto)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ir.serde.SerdeError) as error:
         raise ConversionError(
-            f"What stays on the host cannot be cut out ({' '.join(str(error).split())}): export it on its own."
+            f"What stays on the host cannot be cut out ({' '.join(str(error).split())[:300]}): export it on its own."
         ) from error
     return proto

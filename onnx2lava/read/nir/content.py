@@ -63,7 +63,7 @@ def is_nir_file(path: Any) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return "node" in file and "layer" not in file
-    except OSError:
+    except (OSError, RuntimeError, KeyError, ValueError):  # what h5py raises for broken files; who reads it says what is broken
         return False
 
 
