@@ -1,6 +1,7 @@
 """The one place where Lava's simulation is started, watched and ended."""
 
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,9 @@ from ..network import Array
 from .signals import deferred_signals
 
 __all__ = ["simulate"]
+
+_LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
+"""Bytes of the folder of temporary files: Python's multiprocessing puts a socket there, whose path has 107 bytes at most."""
 
 
 def simulate(
@@ -46,6 +50,11 @@ def simulate(
         KeyboardInterrupt: Ctrl-C came, and every process of Lava is gone.
         SystemExit: SIGTERM came, and every process of Lava is gone.
     """
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER:
+        raise LavaRunError(
+            f"Lava's processes cannot talk to each other in the folder of temporary files {tempfile.gettempdir()}, whose path has more "
+            f"than {_LONGEST_FOLDER} bytes: set TMPDIR to a shorter one."
+        )
     with deferred_signals() as check, forking(), tempfile.TemporaryDirectory() as folder:
         try:
             records, files = _attach(inputs, outputs, steps, Path(folder))

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def _wait(condition, seconds=60):
         time.sleep(0.02)
 
 
+@pytest.fixture
+def short():
+    """An empty folder whose path is short enough for Lava's sockets, as that of pytest is not."""
+    with tempfile.TemporaryDirectory(prefix="lava") as folder:
+        yield Path(folder)
+
+
+def test_a_folder_of_temporary_files_that_is_too_deep(tmp_path):
+    (deep := tmp_path / ("d" * 60)).mkdir()
+    command = [sys.executable, "-c", RUN, "lava", ""]
+    ran = subprocess.run(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(deep)}, capture_output=True, text=True)
+    assert "set TMPDIR to a shorter one" in ran.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("runtime", "number", "group", "starting"),
     [
@@ -72,8 +87,8 @@ def _wait(condition, seconds=60):
         ("netx", signal.SIGTERM, True, False),
     ],
 )
-def test_nothing_is_left(runtime, number, group, starting, tmp_path):
-    (temporary := tmp_path / "temporary").mkdir()
+def test_nothing_is_left(runtime, number, group, starting, tmp_path, short):
+    temporary = short
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, runtime, str(tmp_path / "a.net")],
         cwd=ROOT,
