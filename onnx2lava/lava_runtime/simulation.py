@@ -52,8 +52,8 @@ def simulate(
     """
     if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER:
         raise LavaRunError(
-            f"Lava's processes cannot talk to each other in the folder of temporary files {tempfile.gettempdir()}, whose path has more "
-            f"than {_LONGEST_FOLDER} bytes: set TMPDIR to a shorter one."
+            f"The path of the folder of temporary files, {tempfile.gettempdir()}, is longer than the {_LONGEST_FOLDER} bytes "
+            "that Lava's processes need to talk to each other: set TMPDIR to a shorter one."
         )
     with deferred_signals() as check, forking(), tempfile.TemporaryDirectory() as folder:
         try:
