@@ -193,7 +193,7 @@ wheels: .venv-wheels/ready
 
 # A link, an anchor or a name in the API reference that leads nowhere is an error. Nothing is fetched.
 docs: .venv-docs/ready
-	.venv-docs/bin/python -m mkdocs --quiet build --strict --site-dir $(CURDIR)/$(OUT)/site
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs --quiet build --strict --site-dir $(CURDIR)/$(OUT)/site
 
 docs-serve: .venv-docs/ready
 	.venv-docs/bin/python -m mkdocs serve --strict
