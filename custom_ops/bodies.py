@@ -15,7 +15,7 @@ from onnx import AttributeProto, numpy_helper
 from .operators import DOMAIN, OPERATORS, Form
 from .operators.definition import with_defaults
 
-__all__ = ["as_written", "foreign_functions", "says_the_same"]
+__all__ = ["as_written", "foreign_functions", "says_the_same", "signatures"]
 
 AS_WRITTEN = f"{DOMAIN}.as_written"
 """The domain of functions that say something else than the operators of their names."""
@@ -79,6 +79,14 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
                 yield from _nodes(graph.node)
+
+
+def signatures(graph: onnx.GraphProto) -> dict[str, bytes]:
+    """For each value of ``graph``, what it is made of, as a number that does not depend on the names of the values before it."""
+    values = {value.name: b"input %d" % index for index, value in enumerate(graph.input)}
+    values |= {tensor.name: _tensor_bytes(tensor) for tensor in graph.initializer}
+    _follow(graph.node, values)
+    return values
 
 
 def _signature(function: onnx.FunctionProto) -> bytes:

@@ -1,6 +1,9 @@
 """A model without functions, for runtimes that know none: each operator as the ONNX operators that its body is made of."""
 
+import base64
+import zlib
 from collections.abc import Iterable, Iterator
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +15,59 @@ from onnx.reference import ReferenceEvaluator
 __all__ = ["INLINED", "inlined"]
 
 INLINED = "sj2lava.inlined"
-"""Key of the metadata of a model without functions, which no longer says which operators its nodes were."""
+"""Key of the metadata of a model without functions: the model with functions, but for the numbers that both store alike.
+
+``outlining.py`` reads it. It is the deflated protobuf message in base64.
+"""
 
 _LOOPS = ("Scan", "Loop", "If")
 _FEW = 2**10
 """Elements of a number that is computed from constants; weights stay as they are stored."""
+_COMPUTED = frozenset(
+    [
+        "Abs",
+        "Add",
+        "And",
+        "Cast",
+        "Ceil",
+        "Clip",
+        "Constant",
+        "Div",
+        "Equal",
+        "Exp",
+        "Floor",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "IsInf",
+        "IsNaN",
+        "Less",
+        "LessOrEqual",
+        "Log",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pow",
+        "Reciprocal",
+        "Reshape",
+        "Round",
+        "Shape",
+        "Sigmoid",
+        "Sign",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "Unsqueeze",
+        "Where",
+        "Xor",
+    ]
+)
+"""What is computed from constants: nothing that makes many numbers of few, as the file may be a stranger's."""
 
 Array = npt.NDArray[np.generic]
 
@@ -31,10 +82,15 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
         model: any ONNX model; functions may call functions.
 
     Returns:
-        A new model with the same inputs, outputs and metadata, whose nodes are all of ONNX's own operators. It is there to be
-        run: which neuron each loop was, ``onnx2lava.load`` reads from the model with functions.
+        A new model with the same inputs, outputs and metadata, whose nodes are all of ONNX's own operators. One entry of its
+        metadata more says which nodes were one operator; :func:`~custom_ops.outlining.outlined` makes the model with functions
+        of it again.
     """
-    result = onnx.inliner.inline_local_functions(model)
+    if any(entry.key == INLINED for entry in model.metadata_props):  # it has none any more
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        return copy
+    result = onnx.inliner.inline_local_functions(_with_all_attributes(model))
     del result.functions[:]
     shapes = {value.name for value in model.graph.value_info}
     kept_shapes = [value for value in result.graph.value_info if value.name in shapes]
@@ -48,15 +104,45 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     _give_constants_to_loops(result.graph, versions.get("", 1))
     for node in _nodes(result.graph):
         _write_defaults(node, versions.get(node.domain, 1))
-    helper.set_model_props(result, {**{entry.key: entry.value for entry in model.metadata_props}, INLINED: "1"})
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(result, {**metadata, INLINED: _kept_of(model, result)})
     return result
 
 
+def _with_all_attributes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model``, whose calls of functions give every attribute that has a default: onnx's inliner leaves those out."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    defaults = {(each.domain, each.name): each.attribute_proto for each in copy.functions if each.attribute_proto}
+    for nodes in (copy.graph.node, *(function.node for function in copy.functions)):
+        for node in _all_nodes(nodes):
+            given = {attribute.name for attribute in node.attribute}
+            wanted = defaults.get((node.domain, node.op_type), ())
+            node.attribute.extend([attribute for attribute in wanted if attribute.name not in given])
+    return copy
+
+
+def _kept_of(model: onnx.ModelProto, result: onnx.ModelProto) -> str:
+    """``model``, without the numbers that ``result`` stores under the same name."""
+    kept = onnx.ModelProto()
+    kept.CopyFrom(model)
+    del kept.metadata_props[:]
+    stored = {tensor.name: tensor for tensor in result.graph.initializer}
+    missing = [tensor for tensor in model.graph.initializer if stored.get(tensor.name) != tensor]
+    del kept.graph.initializer[:]
+    kept.graph.initializer.extend(missing)
+    return base64.b64encode(zlib.compress(kept.SerializeToString(deterministic=True), 9)).decode()
+
+
 def _nodes(graph: onnx.GraphProto) -> Iterator[NodeProto]:
-    for node in graph.node:
+    return _all_nodes(graph.node)
+
+
+def _all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    for node in nodes:
         yield node
         for inner in _graphs(node):
-            yield from _nodes(inner)
+            yield from _all_nodes(inner.node)
 
 
 def _graphs(node: NodeProto) -> list[onnx.GraphProto]:
@@ -97,10 +183,12 @@ def _give_constants_to_loops(graph: onnx.GraphProto, version: int) -> None:
 
 
 def _forget_shapes(graph: onnx.GraphProto) -> None:
-    """Those of a function are of the layer that it was written for, and may be called for others."""
+    """Those of a function are of the layer that it was written for, and may be called for others of its rank, which
+    onnxruntime before 1.24 wants to know."""
     del graph.value_info[:]
     for value in (*graph.input, *graph.output):
-        value.type.tensor_type.ClearField("shape")
+        for dim in value.type.tensor_type.shape.dim:
+            dim.Clear()
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
@@ -141,9 +229,10 @@ def _constant(
         maker = makers.get(name)
         if name in stored:
             known[name] = numpy_helper.to_array(stored[name])
-        elif maker is not None and maker.domain == "" and not _graphs(maker):
+        elif maker is not None and maker.domain == "" and maker.op_type in _COMPUTED:
             values = {given: _constant(given, stored, makers, known, version) for given in maker.input if given}
-            if all(value is not None and value.size <= _FEW for value in values.values()):
+            few = all(value is not None and value.size <= _FEW for value in values.values())
+            if few and prod(value.size or 1 for value in values.values() if value is not None) <= _FEW**2:
                 known.update(zip(maker.output, _computed(maker, values, version), strict=True))
     return known[name]
 
@@ -156,7 +245,8 @@ def _computed(node: NodeProto, values: dict[str, Array | None], version: int) ->
         [onnx.ValueInfoProto(name=name) for name in node.output],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
-    return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, values)]
+    with np.errstate(all="ignore"):
+        return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, values)]
 
 
 def _drop_unread(graph: onnx.GraphProto) -> None:

@@ -60,9 +60,7 @@ def export_command(
     ] = None,
     inline: Annotated[
         bool,
-        typer.Option(
-            "--inline", help="No functions in the file, for runtimes that know none, such as OpenVINO; to run, not to convert."
-        ),
+        typer.Option("--inline", help="No functions in the file, for runtimes that know none, such as OpenVINO."),
     ] = False,
     check_file: Annotated[
         bool | None,

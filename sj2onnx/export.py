@@ -87,8 +87,7 @@ def export(
             example, on another number of samples and, where T is free, on another number of steps. False for networks too
             large to run twice.
         opset: version of the standard operators, 18 … 21.
-        inline: whether the file has no functions, for runtimes that know none (:func:`custom_ops.inlined`); it can be run, but
-            not be converted.
+        inline: whether the file has no functions, for runtimes that know none (:func:`custom_ops.inlined`).
         progress: is told what is being done, for exports that take a while.
 
     Returns:

@@ -8,9 +8,9 @@ import onnx
 import onnx_ir as ir
 
 from custom_ops.bodies import as_written
-from custom_ops.inlining import INLINED
 from custom_ops.model_file import read_graph, read_model
 from custom_ops.operators import DOMAIN, VERSION
+from custom_ops.outlining import outlined
 
 from ..errors import ConversionError
 from ..network import Network, Neuron
@@ -66,11 +66,7 @@ def opened(model: Source) -> tuple[onnx.ModelProto, ir.Model]:
         ConversionError: it uses operators of another version.
     """
     # A function that says something else than the operator of its name is read as what it says.
-    proto = as_written(read_model(model))
-    if any(entry.key == INLINED for entry in proto.metadata_props):
-        raise ConversionError(
-            "The model was written without functions, to be run: convert the one that was exported without inline."
-        )
+    proto = as_written(outlined(read_model(model)))
     graph_model = read_graph(proto)
     version = graph_model.graph.opset_imports.get(DOMAIN, VERSION)
     if version != VERSION:

@@ -8,6 +8,7 @@ import onnx
 import onnx.parser
 from onnx import numpy_helper
 
+from custom_ops import inlined
 from custom_ops.operators import OPERATORS, Form
 from onnx2lava import quantize, save_netx, to_onnx
 from onnx2lava.targets import TARGETS
@@ -146,6 +147,7 @@ def onnx_files() -> dict[str, bytes]:
     models["recurrent, float"] = to_onnx(on_grid(examples()["recurrent"]))
     for name in ("up and down again", "two inputs and two outputs", "feedback through a convolution"):
         models[f"{name}, float"] = to_onnx(on_grid(examples()[name]))
+    models["inlined"] = inlined(to_onnx(next(iter(examples().values()))))
     models["like trained"] = to_onnx(like_trained(bias=0.1, decay=0.5))
     files = {name: model.SerializeToString() for name, model in models.items()}
     files["digits_csnn.onnx"] = (ROOT / "models" / "digits_csnn.onnx").read_bytes()

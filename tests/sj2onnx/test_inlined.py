@@ -1,5 +1,6 @@
 """Files without functions run where functions are not known: in OpenVINO, and in onnxruntime as before."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from custom_ops.inlining import inlined
 from onnx2lava.errors import ConversionError
 from sj2onnx import BlockContainer, CubaLIFNode
 from tests.onnx2lava.commands import ROOT, run
+from tests.onnx2lava.networks import assert_same, assert_same_numbers
 
 
 def plain(make: Callable[[], nn.Module]) -> nn.Module:
@@ -49,6 +51,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+@functools.cache
 def exported(name: str) -> tuple[onnx.ModelProto, np.ndarray]:
     torch.manual_seed(0)
     net = NETWORKS[name]().eval()
@@ -93,9 +96,21 @@ def test_bodies_of_loops_read_no_constants_from_outside() -> None:
         assert not {node.output[0] for node in first.attribute[-1].g.node} & set(scan.output)
 
 
-def test_a_file_that_is_to_be_run_is_not_converted() -> None:
-    with pytest.raises(ConversionError, match="exported without inline"):
-        onnx2lava.load(inlined(exported("IF")[0]))
+@pytest.mark.parametrize("name", ["IF", "LIF", "blocks"])
+def test_what_it_was_made_of_is_read_back(name: str) -> None:
+    model, _ = exported(name)
+    assert_same(onnx2lava.load(inlined(model)), onnx2lava.load(model))
+
+
+@pytest.mark.parametrize("name", ["IF, soft reset", "a neuron that is no operator"])
+def test_what_is_nothing_for_loihi_is_refused_for_the_same_reason(name: str) -> None:
+    model, _ = exported(name)
+    refusals = []
+    for each in (model, inlined(model)):
+        with pytest.raises(ConversionError) as refused:
+            onnx2lava.load(each)
+        refusals.append(str(refused.value))
+    assert refusals[0] == refusals[1]
 
 
 def test_both_commands_write_it(tmp_path: Path) -> None:
@@ -122,6 +137,10 @@ def test_both_commands_write_it(tmp_path: Path) -> None:
         assert "1 spiking layers" in ran.stdout
     run("convert", "net0.onnx", "-o", "loihi.onnx", "--inline", folder=tmp_path, code=0)
     x = (np.random.default_rng(0).random((4, 2, 6)) < 0.5).astype(np.float32)
+    run("convert", "net1.onnx", "-o", "again.onnx", folder=tmp_path, code=0)
+    ordinary = onnx2lava.quantize(onnx2lava.load(tmp_path / "net0.onnx"))
+    for name in ("again", "loihi"):
+        assert_same_numbers(onnx2lava.load(tmp_path / f"{name}.onnx"), ordinary)
     for name in ("net1", "loihi"):
         model = onnx.load(tmp_path / f"{name}.onnx")
         assert not model.functions
