@@ -108,9 +108,9 @@ ifneq ($(and $(shell command -v apt-get),$(filter x86_64,$(shell uname -m)))$(CI
 AARCH64_ENV := .venv-wheels/ready .venv-aarch64/ready
 endif
 
-# What other processors do: nothing of it depends on the Python that asks, so it runs in one environment.
+# What other processors do, and what compilers make: nothing of it depends on the Python that asks, so it runs in one environment.
 EMULATED := tests/custom_ops/test_emulated.py tests/custom_ops/test_gpu_errors.py tests/custom_ops/test_mutants.py
-ELSEWHERE := $(EMULATED) tests/custom_ops/test_aarch64.py
+ELSEWHERE := $(EMULATED) $(addprefix tests/custom_ops/,test_aarch64.py test_sanitizers.py test_packaging.py)
 
 # A process a core, each with whole files, so that what a file sets up once is set up once; a process takes a gigabyte or two.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile

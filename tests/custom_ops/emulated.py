@@ -1,11 +1,7 @@
 """The library for GPUs with its kernels compiled for the CPU (see ``custom_ops/native/check/emulated``), and cases for it."""
 
 import ctypes
-import fcntl
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ from hypothesis import strategies as st
 
 import custom_ops
 from custom_ops import gpu
+from tests.native_build import NoCompilerError, native_build
 
 from .one_node import block_model, cuba_attributes
 
@@ -25,27 +22,20 @@ EMULATION = ROOT / "custom_ops" / "native" / "check" / "emulated"
 KERNELS = [ROOT / "custom_ops" / "native" / "cuda" / f"{name}.cu" for name in ("neurons", "block", "recurrent", "device")]
 
 
-def build(target: str = "snn_ops_emulated", folder: Path = ROOT / "build", *options: str, suffix: str = ".so") -> Path:
-    """The path of a library that CMake builds; without a compiler the test fails in CI and is skipped, saying why, elsewhere."""
-    if shutil.which(os.environ.get("CXX", "c++")) is None:
-        message = "no C++ compiler: install g++ to run the GPU's kernels on the CPU"
+def build(target: str = "snn_ops_emulated", *, sanitized: bool = False) -> Path:
+    """The folder of what CMake builds; without a compiler the test fails in CI and is skipped, saying why, elsewhere."""
+    try:
+        return native_build(target, sanitized=sanitized)
+    except NoCompilerError as error:
         if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    folder.mkdir(parents=True, exist_ok=True)
-    cmake = [sys.executable, "-m", "cmake"]
-    with (folder / "emulated.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
-        for command in ([*cmake, "-S", ROOT, "-B", folder, *options], [*cmake, "--build", folder, "--target", target]):
-            ran = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-            assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
-    return folder / f"lib{target}{suffix}"
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 def emulated_library() -> Path:
     """The emulated library: named by ``SNN_EMULATED_LIBRARY``, else built."""
     given = os.environ.get("SNN_EMULATED_LIBRARY")
-    return Path(given) if given else build()
+    return Path(given) if given else build() / "libsnn_ops_emulated.so"
 
 
 def launches(library: Path) -> int:

@@ -144,7 +144,7 @@ def planted(folder: Path) -> list[Path]:
 
 def mutated_library(folder: Path) -> Path:
     """The emulated library with all faults in its kernels."""
-    host = build("snn_ops_emulated_host", suffix=".a")
+    host = build("snn_ops_emulated_host") / "libsnn_ops_emulated_host.a"
     (folder / "cuda").mkdir()
     native = ROOT / "custom_ops" / "native"
     sources = []

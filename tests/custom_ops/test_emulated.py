@@ -157,10 +157,10 @@ def test_one_of_several_gpus_needs_the_provider(monkeypatch: pytest.MonkeyPatch)
         custom_ops.session(model, device="cuda:1")
 
 
-def test_kernels_under_the_sanitizers(tmp_path: Path) -> None:
+def test_kernels_under_the_sanitizers() -> None:
     """A few of the cases above, with AddressSanitizer and UndefinedBehaviorSanitizer in the kernels and what launches them."""
     compiler = os.environ.get("CXX", "c++")
-    library = build("snn_ops_emulated", tmp_path, "-DSNN_SANITIZE=ON", "-DSNN_CUDA=OFF")
+    library = build("snn_ops_emulated", sanitized=True) / "libsnn_ops_emulated.so"
     runtimes = [
         subprocess.run([compiler, f"-print-file-name=lib{name}.so"], check=True, capture_output=True, text=True).stdout.strip()
         for name in ("asan", "stdc++")

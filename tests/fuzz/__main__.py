@@ -24,7 +24,8 @@ from .corpus import netx_files, onnx_files
 from .damage import write_surroundings
 
 _MEMORY = 1 << 30  # bytes that a process may take beyond what it has when it starts
-_SECONDS = 30  # for one case; on a busy machine an honest one takes half a second
+_CPU_SECONDS = 30  # for one case; an honest one takes a tenth of a second
+_WALL_SECONDS = 300  # for one that waits for something that never comes; a busy machine may take its time
 _PER_PROCESS = 1000
 
 
@@ -101,8 +102,10 @@ class _Run:
                 for number in numbers:
                     progress[:8] = struct.pack("q", number)
                     case = build(self._seed, number, models, nets)
-                    signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+                    signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)
+                    signal.setitimer(signal.ITIMER_REAL, _WALL_SECONDS)
                     came = attempt(case, inner)
+                    signal.setitimer(signal.ITIMER_PROF, 0)
                     signal.setitimer(signal.ITIMER_REAL, 0)
                     file.write(f"{number}\t{case.entrance}\t{' '.join(came.split())}\n")
             code = 0
@@ -120,7 +123,7 @@ class _Run:
     def _died(self, number, status, models, nets):
         killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         name = signal.Signals(killed).name if killed else f"exit status {os.WEXITSTATUS(status)}"
-        came = "BUG: hang" if killed == signal.SIGALRM else f"BUG: crash, {name}"
+        came = "BUG: hang" if killed in (signal.SIGALRM, signal.SIGPROF) else f"BUG: crash, {name}"
         entrance = build(self._seed, number, models, nets).entrance
         self._note(number, entrance, f"{came} from {entrance}")
 

@@ -8,7 +8,6 @@ seed S is always the same; ``--only K`` runs it alone and shows what the sanitiz
 import argparse
 import ctypes
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.native_build import NoCompilerError, native_build
 
 from .nodes import NodeCase, build
 
@@ -34,19 +35,12 @@ _SANITIZERS = {
 _REFERENCES = {"CubaLIF": "cuba_lif", "IF": "if_", "LIF": "lif", "RecurrentCubaLIF": "recurrent_cuba_lif"}
 
 
-class NoSanitizerError(Exception):
-    """The compiler or its sanitizers are not on this machine."""
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.operators", description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", type=int, help="run this one case")
-    parser.add_argument(
-        "--build", type=Path, default=ROOT / "build" / "sanitized", help="folder of the library with the sanitizers"
-    )
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -54,8 +48,8 @@ def main() -> int:
         _child(Path(library), arguments.seed, range(int(first), int(last)))
         return 0
     try:
-        library, environment = sanitized(arguments.build)
-    except NoSanitizerError as error:
+        library, environment = sanitized()
+    except NoCompilerError as error:
         print(error, file=sys.stderr)
         return 2
     if arguments.only is not None:
@@ -64,29 +58,20 @@ def main() -> int:
     return _Run(arguments, library, environment).run()
 
 
-def sanitized(folder: Path) -> tuple[Path, dict[str, str]]:
-    """The library with the sanitizers, built in ``folder``, and the environment of a process that can load it.
+def sanitized() -> tuple[Path, dict[str, str]]:
+    """The library with the sanitizers, and the environment of a process that can load it.
 
     Raises:
-        NoSanitizerError: there is no compiler, or it has no sanitizers of GCC's kind.
+        NoCompilerError: there is no compiler, or it has no sanitizers of GCC's kind.
     """
+    folder = native_build("snn_ops_sanitized", sanitized=True)
     compiler = os.environ.get("CXX", "c++")
-    if shutil.which(compiler) is None:
-        raise NoSanitizerError("no C++ compiler: install g++ to run the operators under the sanitizers")
     preload = []
     for name in ("libasan.so", "libubsan.so", "libstdc++.so"):
         found = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
         if not Path(found).is_absolute():
-            raise NoSanitizerError(f"{compiler} has no {name}: install GCC's sanitizers, or name g++ with CXX=g++")
+            raise NoCompilerError(f"{compiler} has no {name}: install GCC's sanitizers, or name g++ with CXX=g++")
         preload.append(str(Path(found).resolve()))
-    cmake = [sys.executable, "-m", "cmake"]
-    for command in (
-        [*cmake, "-S", ROOT, "-B", folder, "-DSNN_SANITIZE=ON"],
-        [*cmake, "--build", folder, "--parallel", "2", "--target", "snn_ops_sanitized"],
-    ):
-        ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-        if ran.returncode:
-            raise NoSanitizerError(ran.stdout + ran.stderr)
     return folder / "libsnn_ops_sanitized.so", {
         **os.environ,
         **_SANITIZERS,

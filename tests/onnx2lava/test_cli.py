@@ -192,6 +192,10 @@ def test_a_reader_that_goes_away_and_a_full_disk(folder):
         _, err = process.communicate()
         assert (process.returncode, err) == (code, "")
     with Path("/dev/full").open("w") as full:
+        process = start("inspect", "in.onnx", folder=folder, stdout=full, stderr=subprocess.PIPE)
+        _, err = process.communicate()
+        assert (process.returncode, err.count("\n")) == (2, 1)
+        assert "No space left" in err
         assert "No space left" in run("inspect", "in.onnx", folder=folder, code=2, stdout=full)
 
 

@@ -1,12 +1,13 @@
 """The command ``sj2onnx``."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
+
+from tests.forked_commands import forked
 
 NETWORK = """
 from spikingjelly.activation_based import layer, neuron, surrogate
@@ -26,8 +27,7 @@ def nothing():
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name("sj2onnx"), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return forked("sj2onnx", *arguments, folder=folder)
 
 
 @pytest.fixture
