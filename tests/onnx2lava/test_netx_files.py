@@ -1,11 +1,12 @@
 """What NetX accepts in a ``.net`` file, form by form, without Lava: what it becomes, and that every file format keeps it."""
 
 import io
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from onnx2lava import (
@@ -24,7 +25,7 @@ from onnx2lava import (
     to_onnx,
 )
 from onnx2lava.network import INPUT
-from onnx2lava.read.netx import NOTES
+from onnx2lava.read.netx import MESSAGE_BITS, NOTES
 from onnx2lava.targets import TARGETS
 from onnx2lava.targets.numpy import simulate
 from tests.onnx2lava.commands import run
@@ -247,6 +248,19 @@ def test_files_say_who_wrote_them_and_what_the_layers_are_called(tmp_path):
     run("convert", "a.net", "-o", "b.net", folder=tmp_path, code=0)
     assert len(load(tmp_path / "b.net").metadata["sj2lava.source_sha256"]) == 64
     assert to_onnx(network).producer_version
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.text(max_size=9) | st.sampled_from(["", "a\0b", MESSAGE_BITS, "k" * 70_000]),
+        st.text(max_size=9) | st.sampled_from(["", "\0", "v" * 20_000, "v" * 70_000]),
+    )
+)
+def test_whatever_is_noted_about_a_network_its_file_can_be_read(tmp_path, metadata):
+    network = replace(of_dense(), metadata=metadata)
+    save_netx(network, tmp_path / "a.net")
+    assert_same_numbers(load(tmp_path / "a.net"), network)
 
 
 @settings(max_examples=25, deadline=None)

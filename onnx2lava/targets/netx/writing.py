@@ -55,10 +55,11 @@ def save_netx(network: Network[Neuron], path: str | os.PathLike[str]) -> None:
     # hdf5's library is not at its best on a full disk: it writes to memory, and only whole files go to the disk.
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
+        for key, text in {**legal.metadata, **dict(zip(PRODUCER, ("sj2lava", __version__), strict=True))}.items():
+            if key != MESSAGE_BITS:
+                _write_text(file, key, text)
         if given.bits:
             file.attrs[MESSAGE_BITS] = given.bits
-        for key, text in {**legal.metadata, **dict(zip(PRODUCER, ("sj2lava", __version__), strict=True))}.items():
-            _write_text(file, key, text)
         for index, layer in enumerate(_layers(legal)):
             group = file.create_group(f"layer/{index}")
             for key, value in layer.items():
@@ -151,9 +152,9 @@ def _weight_bias_neuron(population: Population[CubaNeuron], weight: Array) -> _L
 
 
 def _write_text(group: h5py.Group, key: str, text: str) -> None:
-    """As an attribute of a fixed length, which needs no heap; one that HDF5 has no room for is left out."""
+    """As an attribute of a fixed length, which needs no heap; one that HDF5 has no room or no name for is left out."""
     data = text.encode()
-    if 0 < len(data) <= _LONGEST_TEXT:
+    if 0 < len(data) <= _LONGEST_TEXT and 0 < len(key.encode()) <= _LONGEST_TEXT and "\0" not in key:
         group.attrs[key] = np.bytes_(data)
 
 
