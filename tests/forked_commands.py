@@ -18,7 +18,7 @@ from typing import IO
 # None of these starts a thread, which a forked process would wait for: onnxruntime does.
 _IMPORTED = {
     "onnx2lava": ("onnx2lava.cli", "onnx2lava.outputs", "onnx2lava.quantization", "onnx2lava.targets"),
-    "sj2onnx": ("sj2onnx.cli", "sj2onnx", "sj2onnx.export", "torch.onnx._internal.exporter._core"),
+    "sj2onnx": ("sj2onnx.cli", "sj2onnx.torch_export", "torch._dynamo", "torch.onnx._internal.exporter._core"),
 }
 
 
