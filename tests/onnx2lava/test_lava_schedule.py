@@ -187,6 +187,24 @@ def test_a_delay_longer_than_any_synapse_has():
     check(schedule(each), each)
 
 
+@pytest.mark.parametrize("late", [8_000, 8_100, 2**31 - 1])
+def test_no_delay_is_too_long_to_be_said(late):
+    given_network = network(population("a", conv(INPUT)), population("b", conv("a", late)))
+    if late > 8_000:
+        (finding,) = TARGETS["lava"].check(given_network)
+        assert f"reads spikes that wait {late - 2:,} steps, which takes more than 128 relays" in finding.message
+        assert plan(given_network) is None
+    else:
+        assert not TARGETS["lava"].check(given_network)
+        assert len(relays(given_network)) == 127
+
+
+def test_a_skip_over_thousands_of_layers():
+    layers = [population(f"{index}", conv(f"{index - 1}" if index else INPUT)) for index in range(3_000)]
+    given_network = network(*layers, population("last", conv("2999"), conv("0")))
+    assert len(relays(given_network)) == -(-2_999 // (MAX_DELAY + 1))
+
+
 def test_a_loop_needs_a_step_for_each_population():
     quick = loops()["a loop through two"]
     (finding,) = TARGETS["lava"].check(quick)

@@ -10,7 +10,7 @@ from custom_ops.loihi import CONV_SUM_MAX
 from ...network import Conv, Dense, Network, Neuron, Population
 from ..base import Finding
 from ..limits import largest_sums, numbers
-from .schedule import loop_without_time
+from .schedule import too_early_or_late
 
 __all__ = ["checked"]
 
@@ -18,9 +18,9 @@ _SPARSE_LIMIT = 2**26  # weights of a sparse matrix, which takes twelve bytes fo
 
 
 def checked(network: Network[Neuron]) -> list[Finding]:
-    """Loops without time, sums beyond 24 bits, matrices too large."""
-    loop = loop_without_time(network)
-    found = [] if loop is None else [Finding(loop[0], "lava", loop[1])]
+    """Spikes too early or too late, sums beyond 24 bits, matrices too large."""
+    untimely = too_early_or_late(network)
+    found = [] if untimely is None else [Finding(untimely[0], "lava", untimely[1])]
     found += numbers(network, "lava", "this graph of Lava's processes")
     rules = (_sums, _matrices, _odd)
     return found + [

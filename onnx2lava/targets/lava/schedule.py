@@ -23,7 +23,10 @@ from ...errors import LimitError
 from ...network import Edge, Map, Network, Neuron, Population, Shape
 from .forms import Form, form
 
-__all__ = ["Relay", "Schedule", "Stage", "Synapse", "loop_without_time", "schedule"]
+__all__ = ["Relay", "Schedule", "Stage", "Synapse", "schedule", "too_early_or_late"]
+
+_RELAYS_IN_A_ROW = 128
+_SEARCHED = 256  # populations: a search plans the whole network again for each, and a larger one is planned but once
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +123,14 @@ def schedule(network: Network[Neuron]) -> Schedule:
         network: legalised, of any neurons.
 
     Raises:
-        LimitError: a loop is quicker than Lava, see :func:`loop_without_time`.
+        LimitError: spikes would come too early or too late, see :func:`too_early_or_late`.
     """
-    depths, loop = _depths(network)
-    if loop:
-        raise LimitError(f"The population {loop[0].name!r} {_quick(loop)}.")
+    found = too_early_or_late(network)
+    if found:
+        raise LimitError(f"The population {found[0]!r} {found[1]}.")
+    depths, _ = _depths(network)
     plan = _Planner(network, depths).planned()
-    if not plan.relays:
+    if not plan.relays or len(network.populations) > _SEARCHED:
         return plan
     return min((_improved(network, each) for each in (depths, _latest(network, depths))), key=_cost)
 
@@ -178,13 +182,23 @@ def _latest(network: Network[Neuron], depths: Mapping[str, int]) -> dict[str, in
     return latest
 
 
-def loop_without_time(network: Network[Neuron]) -> tuple[str, str] | None:
-    """The first population of a loop with more populations than steps of delay, and what to say about it; None if there is none.
+def too_early_or_late(network: Network[Neuron]) -> tuple[str, str] | None:
+    """The first population whose spikes Lava cannot bring in time, and what to say about it; None if there is none.
 
-    Spikes pass each population of a loop in a step of its own, so that a loop of m populations takes m steps on Lava.
+    Spikes pass each population of a loop in a step of its own, so that a loop of m populations takes m steps on Lava. Others wait
+    in relays, up to 63 steps in each.
     """
-    _, loop = _depths(network)
-    return (loop[0].name, _quick(loop)) if loop else None
+    depths, loop = _depths(network)
+    if loop:
+        return loop[0].name, _quick(loop)
+    for each in network.populations:
+        latest = max((depths[each.name] - 1 - depths[edge.source] + edge.delay for edge in each.edges), default=0)
+        if latest > _RELAYS_IN_A_ROW * (MAX_DELAY + 1):
+            return each.name, (
+                f"reads spikes that wait {latest:,} steps, which takes more than {_RELAYS_IN_A_ROW} relays one after the other "
+                "on Lava: use a shorter delay, or a skip over fewer layers"
+            )
+    return None
 
 
 def _quick(loop: list[Population[Neuron]]) -> str:
@@ -282,10 +296,9 @@ class _Planner:
         """A new one, behind earlier ones that carry parts of it already."""
         feeds: list[_Term] = []
         missing = terms
-        for (shape, depth), relays in sorted(self._relays.items(), key=lambda item: -item[0][1]):
-            if shape == reads and level - 1 - MAX_DELAY <= depth < level:
-                names, missing = _cover(missing, relays)
-                feeds += [(name, 0) for name in names]
+        for depth in range(level - 1, level - 2 - MAX_DELAY, -1):
+            names, missing = _cover(missing, self._relays.get((reads, depth), {}))
+            feeds += [(name, 0) for name in names]
         for term in sorted(missing):
             if self._waits(term, level - 1) <= MAX_DELAY:
                 feeds.append(term)

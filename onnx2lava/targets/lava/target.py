@@ -8,7 +8,7 @@ from ..base import Finding, Progress, Spikes, Target
 from .checks import checked
 from .forms import legalised
 from .graph import run_populations
-from .schedule import Schedule, loop_without_time, schedule
+from .schedule import Schedule, schedule, too_early_or_late
 
 __all__ = ["LAVA", "plan"]
 
@@ -44,6 +44,6 @@ def plan(network: Network[Neuron]) -> Schedule | None:
         network: of any neurons.
 
     Returns:
-        None where Lava cannot run the network's loops at all; then the target's ``check`` says so.
+        None where Lava cannot bring spikes in time at all; then the target's ``check`` says so.
     """
-    return None if loop_without_time(network) else schedule(legalised(network))
+    return None if too_early_or_late(network) else schedule(legalised(network))
