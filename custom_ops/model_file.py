@@ -15,33 +15,51 @@ from .atomic_write import replacing
 from .errors import ModelFileError
 from .untrusted import external_tensors, load_external_data, require_few_parts, require_sound
 
-__all__ = ["numbers", "read_bytes", "read_graph", "read_model", "write_model"]
+__all__ = ["numbers", "read_bytes", "read_graph", "read_model", "require_file", "write_model"]
 
 _LARGEST = 2**31 - 1  # bytes of one protobuf message
+
+
+def require_file(path: str | os.PathLike[str]) -> int:
+    """The size of a file, in bytes.
+
+    Raises:
+        ModelFileError: there is no such file, or it is a folder, or a device or a pipe, which may never end; those that Linux
+            shows as files, below ``/proc``, have no size.
+    """
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ModelFileError(f"Cannot read {path}: it is not a file; check the path.")
+    if not found.st_size:
+        raise ModelFileError(f"Cannot read {path}: it is empty; check the path, or write it again.")
+    return found.st_size
 
 
 def read_bytes(path: str | os.PathLike[str], largest: int) -> bytes:
     """The content of a file.
 
     Args:
-        path: of a file; devices and pipes, which may never end, are refused.
+        path: of a file; see :func:`require_file`.
         largest: bytes that it may have.
 
     Raises:
         ModelFileError: it cannot be read, is no file, or is larger.
     """
+    size = require_file(path)
+    if size > largest:
+        raise ModelFileError(f"Cannot read {path}: its {size:,} bytes are more than the {largest:,} that it may have.")
     try:
-        found = Path(path).stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ModelFileError(f"Cannot read {path}: it is not a file; check the path.")
-        if found.st_size > largest:
-            raise ModelFileError(
-                f"Cannot read {path}: its {found.st_size:,} bytes are more than the {largest:,} that it may have."
-            )
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            return file.read(size)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ModelFileError(f"Cannot read {path}: {reason}; check the path.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
+    return ModelFileError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}; check the path.")
 
 
 def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:

@@ -9,7 +9,6 @@ A trace is an ``.npz`` file without pickled objects. Its entries:
 
 import os
 import shutil
-import stat
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -23,8 +22,9 @@ import numpy.typing as npt
 
 from .atomic_write import replacing
 from .errors import ModelFileError
+from .model_file import require_file
 
-__all__ = ["Trace", "file_kind", "read_array", "read_arrays", "read_trace", "require_file", "write_trace"]
+__all__ = ["Trace", "file_kind", "read_array", "read_arrays", "read_trace", "write_trace"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -128,21 +128,6 @@ def read_arrays(path: str | os.PathLike[str], wanted: Any = lambda name: True) -
         raise
     except Exception as error:  # zipfile and numpy raise whatever they stumble over
         raise ModelFileError(f"{path} is a broken .npz file ({_reason(error)}): write it again.") from error
-
-
-def require_file(path: str | os.PathLike[str]) -> int:
-    """The size of a file.
-
-    Raises:
-        ModelFileError: there is no such file, or it is a device, a pipe (which may never end) or a folder.
-    """
-    try:
-        found = Path(path).stat()
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"Cannot read {path}: {_reason(error)}; check the path.") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise ModelFileError(f"Cannot read {path}: it is not a file; check the path.")
-    return found.st_size
 
 
 _SIGNATURES = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"\x89HDF\r\n\x1a\n": "hdf5"}

@@ -175,8 +175,9 @@ def _load_weights(net: "nn.Module", path: Path) -> None:
     from .torch_export import quiet
 
     try:
-        if not path.is_file():
-            kind = "a folder" if path.is_dir() else "no regular file" if path.exists() else "missing"
+        if not path.is_file() or not path.stat().st_size:
+            exists = "empty" if path.is_file() else "no regular file"
+            kind = "a folder" if path.is_dir() else exists if path.exists() else "missing"
             raise ExportError(f"Cannot read {path}, which is {kind}: give a file that torch.save wrote.")
         with quiet():
             state = torch.load(path, map_location="cpu", weights_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from custom_ops.atomic_write import replacing
 from custom_ops.errors import ModelFileError
-from custom_ops.trace import require_file
+from custom_ops.model_file import require_file
 
 from ..errors import ConversionError
 from ..network import Array, Network

@@ -108,6 +108,8 @@ def test_strict_makes_notes_an_error(folder):
         (["inspect", "missing.onnx"], "Cannot read missing.onnx: No such file or directory"),
         (["inspect", "x.npy"], "not an ONNX file"),
         (["inspect", "pipe"], "Cannot read pipe: it is not a file"),
+        (["inspect", "/proc/kmsg"], "Cannot read /proc/kmsg: it is empty"),
+        (["inspect", "empty.net"], "Cannot read empty.net: it is empty"),
         (["convert", "in.onnx", "-o", "nowhere/out.net"], "Cannot write nowhere/out.net"),
         (["convert", "in.onnx", "-o", "in.onnx"], "in.onnx is also an input"),
         (["convert", "in.onnx", "-o", "./in.onnx"], "in.onnx is also an input"),
@@ -150,6 +152,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(folder, arguments, message):
     header = (folder / "x.npy").read_bytes()
     (folder / "damaged.npy").write_bytes(header.replace(b"(6, 3, 3", b"(6,(3, 3"))
     os.mkfifo(folder / "pipe")
+    (folder / "empty.net").touch()
     trace = read_trace(folder / "trace.npz")
     write_trace(Trace(1 - trace.input, trace.spikes), folder / "other.npz")
     write_trace(Trace(trace.input, {"strange": trace.input}), folder / "strange.npz")
