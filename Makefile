@@ -161,7 +161,7 @@ fuzz-guided: .venv-fuzz/ready
 # A CPU second or two for each network.
 people: CASES := $(if $(filter command line environment,$(origin CASES)),$(CASES),1000)
 people: env
-	CASES=$(CASES) .venv/bin/python -m pytest -q -n auto --maxprocesses 4 tests/sj2onnx/test_people.py -k random_composition
+	CASES=$(CASES) .venv/bin/python -m pytest -q -n auto --maxprocesses 4 tests/sj2onnx/test_compositions.py -k random_composition
 
 kills: env
 	.venv/bin/python -m tests.faults --kills $(KILLS)

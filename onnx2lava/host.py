@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 
 import custom_ops
 
@@ -149,7 +150,7 @@ def encode(network: Network[Any], x: Array | Mapping[str, Array]) -> dict[str, A
         shapes = {name: given.shape for name, given in network.inputs.items()}
         return {name: np.asarray(each, np.float32).reshape(*each.shape[:2], *shapes[name]) for name, each in arrays.items()}
     reads = _reads(network)
-    found = custom_ops.session(network.encoder).run(None, {name: reads[name].arranged(each) for name, each in arrays.items()})
+    found = _session(network.encoder).run(None, {name: reads[name].arranged(each) for name, each in arrays.items()})
     names = [output.name for output in network.encoder.graph.output]
     if len(names) == 1 and len(network.inputs) == 1:
         names = list(network.inputs)
@@ -171,7 +172,7 @@ def decode(network: Network[Any], spikes: Array | Mapping[str, Array]) -> Array:
     names = [value.name for value in network.readout.graph.input]
     read = network.outputs if len(names) == 1 else names
     given = {name: np.asarray(spikes[source], np.float32) for name, source in zip(names, read, strict=True)}
-    (output,) = custom_ops.session(network.readout).run(None, given)
+    (output,) = _session(network.readout).run(None, given)
     return np.asarray(output)
 
 
@@ -203,6 +204,12 @@ def host_parts(network: Network[Any], path: str | os.PathLike[str]) -> dict[Path
     net = Path(path)
     parts = {"encoder": network.encoder, "readout": network.readout}
     return {net.with_name(f"{net.stem}.{part}.onnx"): model for part, model in parts.items()}
+
+
+def _session(part: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns of its own plans for buffers, which it makes anew where they do not fit
+    return custom_ops.session(part, sess_options=options)
 
 
 def _reads(network: Network[Any]) -> dict[str, Layout]:

@@ -88,9 +88,9 @@ def load(
 
     Args:
         model: a path, the serialised bytes of an ONNX file, or the model itself.
-        input: of ONNX, what the network is fed with. ``"spikes"``, the default: 0 and 1. ``"images"``: any numbers; the first
-            spiking layers, which turn them into spikes, then stay on the host as the network's ``encoder``. ``"counts"``: whole
-            numbers of events a step, which go to Loihi as graded spikes of 8 bits.
+        input: of ONNX, what the network is fed with; by default what the exporter saw, else spikes. ``"spikes"``: 0 and 1.
+            ``"images"``: any numbers; the first spiking layers, which turn them into spikes, then stay on the host as the
+            network's ``encoder``. ``"counts"``: whole numbers of events a step, which go to Loihi as graded spikes of 8 bits.
         output: of ONNX, which of the model's outputs is the network's; by default the first.
         input_shape: of ``.net``, NetX's own argument: what comes in, in its order ``(W, H, C)`` or ``(F,)``, where the file has
             no ``input`` layer and begins with a convolution.

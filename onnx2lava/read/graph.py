@@ -18,13 +18,14 @@ from ..errors import ConversionError, NetworkError
 from ..network import INPUT, CubaNeuron, Dense, Input, Neuron, Population, Shape
 from .axes import SAMPLES, STEPS, Axes, joined, listed, reshaped
 from .budget import Budget
-from .call import Call, HostValue, Value, described
+from .call import Call, Filled, HostValue, Value, described
 from .evaluate import STANDARD_DOMAINS, evaluated
 from .form import Form, FormError, Term, aligned, lead_axes, natural, source, unwound
 from .gates import Gates
 from .loop import is_loop, read_loop
 from .neurons import NEURONS, PARTS, SpikingNeuron
 from .populations import Populations, arranged, float_neuron
+from .potentials import is_read_by_potential
 
 __all__ = ["Reader", "Readout"]
 
@@ -87,17 +88,33 @@ class Reader:
         self._require_read(needed)
         neurons = [node for node in needed if _is_neuron(node)]
         before = _ancestors(value for node in neurons for value in node.inputs if value is not None)
+        last = [node for node in neurons if node not in before]
+        on_host = {node for node in last if is_read_by_potential(node, needed, self.output, self._functions)}
+        neurons = [node for node in neurons if node not in on_host]
+        before = _ancestors(value for node in neurons for value in node.inputs if value is not None)
         for node in self.graph:
-            if node in needed and (node in before or _is_neuron(node)):
+            if node in needed and (node in before or (_is_neuron(node) and node not in on_host)):
                 self.read_node(node)
         if not self.populations:
-            more = " behind the one that turns images into spikes" if self.encoded else ""
-            raise ConversionError(
-                f"The model {self.graph.name!r} has no {DOMAIN} neuron{more}: export a spiking network with sj2onnx.export."
-            )
+            raise self._nothing_for_loihi(on_host)
         if self._images and len(self.encoded) == 1:
             self._name_the_only_input()
         return self._readout(needed)
+
+    def _nothing_for_loihi(self, on_host: Iterable[ir.Node]) -> ConversionError:
+        more = " behind the one that turns images into spikes" if self.encoded else ""
+        potentials = ", ".join(sorted(described(node) for node in on_host))
+        if potentials:
+            return ConversionError(
+                f"The model {self.graph.name!r} has no {DOMAIN} neuron for Loihi{more}: of {potentials} the potential is read, "
+                "so that it stays on the host; put a spiking layer before it, or take another output."
+            )
+        return ConversionError(
+            f"The model {self.graph.name!r} has no {DOMAIN} neuron{more}: export a network with two spiking layers or more."
+            if more
+            else f"The model {self.graph.name!r} has no {DOMAIN} neuron: use SpikingJelly's neurons, not loops of your own, and "
+            "export the network with sj2onnx.export."
+        )
 
     def add(self, call: Call, sums: Form, neuron: CubaNeuron) -> Form:
         """A population that the file has as another operator, such as a MaxPool; gives its spikes, arranged as ``sums``."""
@@ -158,7 +175,7 @@ class Reader:
             )
         steps, samples = (
             shape[axis] if axis is not None and isinstance(shape[axis], int) and shape[axis] else open_
-            for axis, open_ in ((time, STEPS), (batch, SAMPLES))
+            for axis, open_ in ((time, self._times_shown() if static else STEPS), (batch, SAMPLES))
         )
         assert isinstance(steps, int)
         assert isinstance(samples, int)
@@ -174,6 +191,12 @@ class Reader:
         if not self._images:
             self.inputs[name] = Input(features, self._bits)
         return steps, samples
+
+    def _times_shown(self) -> int:
+        """How often an image is shown, as the first neuron sees it; left open where the file does not say it."""
+        first = next((node for node in self.graph if _is_neuron(node)), None)
+        dims = [] if first is None else [list(value.shape or ()) for value in (*first.inputs[:1], *first.outputs[:1]) if value]
+        return next((each[0] for each in dims if len(each) > 2 and isinstance(each[0], int) and each[0] > 0), STEPS)
 
     def _name_the_only_input(self) -> None:
         """An encoder with one output feeds the network's only input, which has one name."""
@@ -335,8 +358,12 @@ class Reader:
             values = (arranged(aligned(form, np.asarray(each)), form.features) for _, each in neuron.parameters())
             neuron = CubaNeuron(*(each.astype(np.int32) for each in values))
             rest = rest[3:]
-        if any(value is not None for value in rest):
-            call.refuse("it starts from given states", "export the network without states")
+        resting = getattr(neuron, "v_reset", 0.0) or 0.0
+        if any(value is not None and not _are_all(value, resting) for value in rest):
+            call.refuse(
+                "it starts from given states, but Loihi's neurons start from the reset potential",
+                "export the network without states, without values set to a neuron's v, and with each neuron used once",
+            )
         if isinstance(neuron, SpikingNeuron):
             real, form = float_neuron(call, neuron, form)
             if recurrent and neuron.decay_input:
@@ -392,7 +419,9 @@ class Reader:
         if not self._is_taken(stem):
             return stem
         if node.domain not in STANDARD_DOMAINS:
-            return stem  # two layers of one name, which the network refuses
+            # A module that is used twice; nodes of one name are two layers of one name, which the network refuses.
+            alike = sum(each.name == node.name for each in self.graph) > 1
+            return stem if node.name is None or alike or self._is_taken(node.name) else node.name
         stem = f"{stem}/{node.op_type}"
         while self._is_taken(name := f"{stem}{self._repeated[stem] or ''}"):
             self._repeated[stem] += 1
@@ -404,6 +433,12 @@ class Reader:
 
 def _is_neuron(node: ir.Node) -> bool:
     return node.domain not in STANDARD_DOMAINS
+
+
+def _are_all(value: Value, number: float) -> bool:
+    if isinstance(value, Filled):
+        return value.value == number
+    return isinstance(value, np.ndarray) and bool((value == number).all())
 
 
 def _sources(value: Value | None) -> set[str]:

@@ -52,11 +52,15 @@ def readout(
     graph = _extracted(model, [*read.values(), given], [output])
     *spikes, whole = graph.inputs
     for use in list(whole.uses()):
-        if not _asks_for_steps_and_samples(use.node):
+        range_ = _steps_and_samples(use.node, given)
+        if range_ is None:
             raise ConversionError(
                 f"What follows the last spikes also reads {given.name!r}, which the host does not have: let the readout read the "
-                "last spikes alone."
+                "last spikes alone, or take another output of the model."
             )
+        use.node.attributes["start"], use.node.attributes["end"] = (
+            ir.AttrInt64(name, value) for name, value in zip(("start", "end"), range_, strict=True)
+        )
         use.node.replace_input_with(0, spikes[0])
     del graph.inputs[-1]
     for (name, value), own in zip(read.items(), spikes, strict=True):
@@ -91,12 +95,22 @@ def _unknown_value(what: str) -> ConversionError:
     )
 
 
-def _asks_for_steps_and_samples(node: ir.Node) -> bool:
+def _steps_and_samples(node: ir.Node, given: ir.Value) -> tuple[int, int] | None:
+    """Which axes of ``[T, N, *]`` a Shape of the network's input asks for, start and end; None if it asks for something else."""
+    rank = len(given.shape or ())
     try:
-        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", 3)
+        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", rank)
     except TypeError:
-        return False
-    return node.op_type == "Shape" and node.domain == "" and start >= 0 and 0 <= end <= 2
+        return None
+    if node.op_type != "Shape" or node.domain != "":
+        return None
+    names = [dim if isinstance(dim, int) else dim.value for dim in given.shape or ()]
+    lead = names if "T" in names or "N" in names else ["T", "N"]
+    asked = lead[slice(start, end)]
+    if asked == ["T", "N"] or (asked and asked[0] in ("T", "N") and len(asked) == 1):
+        first = 0 if asked[0] == "T" else 1
+        return first, first + len(asked)
+    return None
 
 
 def _arrange(graph: ir.Graph, value: ir.Value, dims: list[int]) -> None:

@@ -25,15 +25,20 @@ Source: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 NUMBERS = "onnx2lava.numbers"
 """Key of an ONNX file's metadata that is "1" where any numbers come in, see :class:`~onnx2lava.network.Input`."""
+SEEN = "sj2lava.input_kind"
+"""Key of an ONNX file's metadata that says what the network was fed with where it was exported."""
 MESSAGE_BITS = 8
 """Counts of events go in as graded spikes of so many bits, 0 to 255 a step."""
 
 
-def read_onnx(model: Source, *, input: InputKind = "spikes", output: str | None = None) -> Network[Neuron]:
+def read_onnx(model: Source, *, input: InputKind | None = None, output: str | None = None) -> Network[Neuron]:
     """The network in an ONNX model; see :func:`onnx2lava.load`."""
-    if input not in get_args(InputKind):
+    if input not in (None, *get_args(InputKind)):
         raise ConversionError(f"There is no input kind {input!r}: choose from {', '.join(get_args(InputKind))}.")
     proto, graph_model = opened(model)
+    if input is None:
+        seen = {entry.key: entry.value for entry in proto.metadata_props}.get(SEEN)
+        input = "images" if seen == "images" else "counts" if seen == "counts" else "spikes"
     reader = Reader(
         graph_model,
         proto.ByteSize(),

@@ -203,10 +203,25 @@ def test_a_readout_does_not_eat_the_input(folder):
     assert (folder / "net.readout.onnx").read_bytes() == (folder / "images.onnx").read_bytes()
 
 
+def test_one_of_several_outputs_is_chosen(folder):
+    model = network("a vote at each step")
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info("spikes"))
+    onnx.save(model, folder / "two.onnx")
+    assert load(folder / "two.onnx", input="images").readout is not None
+    assert load(folder / "two.onnx", input="images", output="spikes").readout is None
+    convert = ("convert", "two.onnx", "-o", "two.net", "--input-kind", "images", "--output-name")
+    run(*convert, "spikes", folder=folder, code=0)
+    assert not (folder / "two.readout.onnx").exists()
+    said = run(*convert, "rates", folder=folder, code=2)
+    assert "The model has no output 'rates': choose one of output, spikes." in said
+
+
 def test_the_kind_of_input_is_what_the_exporter_saw(folder):
     model = network("a vote at each step")
     model.metadata_props.append(onnx.StringStringEntryProto(key="sj2lava.input_kind", value="images"))
     onnx.save(model, folder / "noted.onnx")
+    assert load(folder / "noted.onnx").encoder is not None
+    assert load(folder / "noted.onnx", input="counts").encoder is None
     assert "images" in run("inspect", "noted.onnx", folder=folder, code=0)
     np.save(folder / "images.npy", images(5, 2))
     run("verify", "noted.onnx", "--input", "images.npy", "--against", "ort,numpy", folder=folder, code=0)

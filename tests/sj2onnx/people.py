@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import onnx
 import torch
 import torch.nn.functional as F
 from spikingjelly.activation_based import functional, layer, neuron, rnn, surrogate
@@ -15,7 +16,7 @@ from torch import nn
 import sj2onnx
 from sj2onnx.outputs import flattened
 
-__all__ = ["NETWORKS", "Entry"]
+__all__ = ["NETWORKS", "Entry", "sizes"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Entry:
         return x if self.kind == "images" else (x < 0.5).float()
 
 
+def sizes(model: onnx.ModelProto) -> list[int | str]:
+    """The axes of a file's input, by name where they are free."""
+    return [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+
+
 def multi_step(net: nn.Module) -> nn.Module:
     functional.set_step_mode(net, "m")
     return net
@@ -88,6 +94,17 @@ class Dense(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         return self.lif(self.fc(x))
+
+
+class Deep(Dense):
+    """With one more spiking layer in front."""
+
+    def __init__(self, node: nn.Module | None = None) -> None:
+        super().__init__(node)
+        self.first = multi_step(nn.Sequential(layer.Linear(20, 20), neuron.IFNode(0.5)))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.lif(self.fc(self.first(x)))
 
 
 # Static images, repeated over time inside.
@@ -295,46 +312,46 @@ class Feedback(nn.Module):
 # Membrane potentials.
 
 
-class RateAndPotential(Dense):
+class RateAndPotential(Deep):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.lif(self.fc(x)).mean(0) + self.lif.v
+        return super().forward(x).mean(0) + self.lif.v
 
 
-class LastPotential(Dense):
+class LastPotential(Deep):
     """A neuron that never fires, read out by its potential."""
 
     def __init__(self) -> None:
         super().__init__(neuron.LIFNode(v_threshold=float("inf")))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.lif(self.fc(x))
+        super().forward(x)
         return self.lif.v
 
 
-class PotentialSequence(Dense):
+class PotentialSequence(Deep):
     def __init__(self) -> None:
         super().__init__(neuron.LIFNode(v_threshold=float("inf"), store_v_seq=True))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.lif(self.fc(x))
+        super().forward(x)
         return self.lif.v_seq.mean(0)
 
 
-class SpikesAndPotentials(Dense):
+class SpikesAndPotentials(Deep):
     def __init__(self) -> None:
         super().__init__(neuron.ParametricLIFNode(store_v_seq=True))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.lif(self.fc(x)).mean(0) + self.lif.v_seq.amax(0)
+        return super().forward(x).mean(0) + self.lif.v_seq.amax(0)
 
 
-class PotentialThroughLayer(Dense):
+class PotentialThroughLayer(Deep):
     def __init__(self) -> None:
         super().__init__()
         self.readout = nn.Linear(10, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.lif(self.fc(x))
+        super().forward(x)
         return self.readout(self.lif.v)
 
 
@@ -603,11 +620,11 @@ NETWORKS: dict[str, Entry] = {
     "spikes and v_seq": Entry(SpikesAndPotentials),
     "potential through a layer": Entry(PotentialThroughLayer),
     "tutorial: DQN, potential of a subclass": Entry(QNetwork, (3, 20), "N.", "images"),
-    "NonSpikingLIFNode, last": Entry(lambda: Dense(neuron.NonSpikingLIFNode(2.0, "last_mem"))),
-    "NonSpikingIFNode, mean": Entry(lambda: Dense(neuron.NonSpikingIFNode("mean-mem"))),
-    "NonSpikingLIFNode, largest": Entry(lambda: Dense(neuron.NonSpikingLIFNode(3.0, "max-abs-mem"))),
+    "NonSpikingLIFNode, last": Entry(lambda: Deep(neuron.NonSpikingLIFNode(2.0, "last_mem"))),
+    "NonSpikingIFNode, mean": Entry(lambda: Deep(neuron.NonSpikingIFNode("mean-mem"))),
+    "NonSpikingLIFNode, largest": Entry(lambda: Deep(neuron.NonSpikingLIFNode(3.0, "max-abs-mem"))),
     "NonSpikingIFNode, every step": Entry(
-        lambda: Dense(neuron.NonSpikingIFNode()), free=".N.", outputs=("output", *(f"output.{t}" for t in range(1, 6)))
+        lambda: Deep(neuron.NonSpikingIFNode()), free=".N.", outputs=("output", *(f"output.{t}" for t in range(1, 6)))
     ),
     "started charged": Entry(Started),
     **{

@@ -152,7 +152,7 @@ class DeepSpikingQ(nn.Module):
         super().__init__()
 
         def node() -> nn.Module:
-            return neuron.LIFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
+            return neuron.LIFNode(v_threshold=0.4, surrogate_function=surrogate.ATan(), detach_reset=True)
 
         self.decode, self.T = decode, steps
         parts = [layer.Conv2d(2, 4, 4, 2), node(), layer.Conv2d(4, 4, 3, 1), node(), layer.Flatten(), layer.Linear(4, 12), node()]
