@@ -1,9 +1,6 @@
 """Networks as people write them: exported equal to SpikingJelly, converted, and run by Lava."""
 
 import functools
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +16,8 @@ import custom_ops
 import onnx2lava
 import sj2onnx
 from onnx2lava.host import decode
-from onnx2lava.targets.netx import NETX
 from sj2onnx.outputs import flattened
 
-from ..conftest import ROOT
 from .people import NETWORKS, Dense, Entry, sizes
 from .tutorials import TUTORIALS
 
@@ -67,9 +62,6 @@ def test_a_network_gives_what_it_gives_in_spikingjelly(name: str) -> None:
             lively |= {key} if value.std() > 0 else set()
     assert lively == set(entry.outputs), "what is the same everywhere proves nothing"
 
-
-SAME_NETWORK = {"DataParallel", "torch.compile", "loop, appended", "loop, last step", "the same tensor twice", "weight norm"}
-"""On Lava these are what others are: left out there, and compared on onnxruntime and NumPy alone."""
 
 STAYS = {
     **dict.fromkeys(
@@ -138,28 +130,6 @@ def test_each_output_of_several_can_be_converted() -> None:
         assert np.allclose(decode(network, spikes), value, atol=1e-5)
     with pytest.raises(onnx2lava.ConversionError, match="no output 'v': choose one of rate, logits"):
         onnx2lava.load(model, output="v")
-
-
-def test_what_is_converted_runs_on_lava(lava_python: Path, tmp_path: Path) -> None:
-    names = [name for name in ALL if name not in STAYS and name not in SAME_NETWORK]
-    cases = []
-    for index, name in enumerate(names):
-        kind, x = converted(name)
-        _, model = exported(name)
-        files = {"model": str(tmp_path / f"{index}.onnx"), "input": str(tmp_path / f"{index}.npy")}
-        onnx.save(model, files["model"])
-        np.save(files["input"], x[:, :1] if kind == "spikes" or "N" not in ALL[name].free[:1] else x[:1])
-        on_netx = not NETX.check(onnx2lava.quantize(onnx2lava.load(model, input=kind)))
-        cases.append({**files, "kind": kind, "against": ["ort", "netx" if on_netx else "lava"]})
-    (tmp_path / "cases.json").write_text(json.dumps(cases))
-    peer = ROOT / "tests" / "peers" / "verify_in_lava.py"
-    subprocess.run([lava_python, peer, tmp_path / "cases.json", tmp_path / "found.json"], check=True)
-    for name, case, found in zip(names, cases, json.loads((tmp_path / "found.json").read_text()), strict=True):
-        assert found["mismatches"] == 0, name
-        assert found["left_out"] == {}, name
-        assert found["layers"], name
-        for each in found["layers"]:
-            assert set(case["against"]) <= {*each["mismatches"], each["reference"]}, f"{name}, {each['name']}"
 
 
 def test_images_that_the_network_repeats_say_so() -> None:

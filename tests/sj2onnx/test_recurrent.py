@@ -214,7 +214,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: chain(fed_back(chain(layer.Linear(9, 7), IF(), layer.Linear(7, 7), IF()), 9, 7)),
         r"\(Gemm\): it stands behind spikes in a loop",
     ),
-    "no neuron": (lambda: chain(fed_back(layer.Linear(9, 7), 9, 7)), "what it gives are not spikes"),
+    "no neuron": (lambda: chain(fed_back(layer.Linear(9, 7), 9, 7), layer.Linear(7, 7), IF()), "what it gives are not spikes"),
     "decays of their own": (
         lambda: chain(fed_back(chain(layer.Linear(9, 7), with_decays(neuron.ParametricLIFNode(), torch.arange(7.0))), 9, 7)),
         "its membrane potential does not decay by one share of itself",
