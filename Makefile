@@ -8,7 +8,7 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help check demo quantisation test fuzz fuzz-operators fuzz-guided people kills matrix env env-lava native wheels docs docs-serve \
+.PHONY: help check demo quantisation test fuzz fuzz-operators fuzz-guided people nir kills matrix env env-lava native wheels docs docs-serve \
     models \
     pictures bench bench-cuda emulated clean
 
@@ -22,6 +22,7 @@ help:
 	@echo "make fuzz-operators  valid and nearly valid operators in the native library, under the sanitizers (CASES=10000)"
 	@echo "make fuzz-guided   files that reach new lines of the readers, by atheris (SECONDS_EACH=600 for .onnx and for .net)"
 	@echo "make people        random networks as people write them, exported equal or refused in words (CASES=1000)"
+	@echo "make nir           random NIR graphs in onnxruntime, slayer, NetX and Lava (CASES=100; ten minutes)"
 	@echo "make kills         kill conversions at random moments (KILLS=1000)"
 	@echo "make matrix        the core on every supported Python, with the oldest and the newest numpy, onnx and onnxruntime"
 	@echo "make wheels        what is published, into dist/: for x86-64 and AArch64, any glibc from 2.17 on; installed and tested"
@@ -162,6 +163,11 @@ fuzz-guided: .venv-fuzz/ready
 people: CASES := $(if $(filter command line environment,$(origin CASES)),$(CASES),1000)
 people: env
 	CASES=$(CASES) .venv/bin/python -m pytest -q -n auto --maxprocesses 4 tests/sj2onnx/test_compositions.py -k random_composition
+
+# A few seconds for each graph, nearly all of them Lava's.
+nir: NIR_CASES := $(if $(filter command line environment,$(origin CASES)),$(CASES),100)
+nir: env env-lava .venv/peers
+	NIR_CASES=$(NIR_CASES) .venv/bin/python -m pytest -q -s tests/nir/test_integers.py
 
 kills: env
 	.venv/bin/python -m tests.faults --kills $(KILLS)

@@ -96,16 +96,32 @@ void check_state(const Known& state, const char* name, const Known& x) {
     throw ModelError(std::string(name) + " has the shape " + to_string(*state) + ", but the neurons have " + to_string(neurons));
 }
 
-void check_bias(const Known& bias, const Known& x) {
-  if (!bias || !x) return;
+void check_broadcast(const Known& values, const char* name, const Known& x) {
+  if (!values || !x) return;
   const Shape neurons = neurons_of(*x);
-  bool fits = bias->size() <= neurons.size();
-  for (std::size_t axis = 0; fits && axis < bias->size(); ++axis) {
-    const std::int64_t size = (*bias)[axis];
-    fits = size == 1 || agree(size, neurons[neurons.size() - bias->size() + axis]);
+  bool fits = values->size() <= neurons.size();
+  for (std::size_t axis = 0; fits && axis < values->size(); ++axis) {
+    const std::int64_t size = (*values)[axis];
+    fits = size == 1 || agree(size, neurons[neurons.size() - values->size() + axis]);
   }
   if (!fits)
-    throw ModelError("bias has the shape " + to_string(*bias) + ", which does not broadcast to the neurons' " + to_string(neurons));
+    throw ModelError(std::string(name) + " has the shape " + to_string(*values) + ", which does not broadcast to the neurons' " +
+                     to_string(neurons));
+}
+
+void check_range(const Tensor& values, const char* name, std::int32_t low, std::int32_t high) {
+  const auto* numbers = static_cast<const std::int32_t*>(values.data);
+  const std::size_t count = element_count(values.shape);
+  for (std::size_t i = 0; i < count; ++i)
+    if (numbers[i] < low || numbers[i] > high)
+      throw ModelError(std::string(name) + " holds " + std::to_string(numbers[i]) + ", outside " + std::to_string(low) + " ... " +
+                       std::to_string(high));
+}
+
+void check_heterogeneous(const Tensor& i_decay, const Tensor& v_decay, const Tensor& v_threshold) {
+  check_range(i_decay, "i_decay", 0, unity);
+  check_range(v_decay, "v_decay", 0, unity);
+  check_range(v_threshold, "v_threshold", 0, (1 << 24) - 1);
 }
 
 BlockAttributes block_attributes(const Node& node) {

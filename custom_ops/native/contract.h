@@ -36,8 +36,12 @@ void check_sequence(const Known& x);
 void check_recurrent(const Known& x, const Known& weight);
 // A state of the neurons that read `x`: one value for each.
 void check_state(const Known& state, const char* name, const Known& x);
-// A bias, which is broadcast to them.
-void check_bias(const Known& bias, const Known& x);
+// A bias, or another number of each neuron: it is broadcast to them.
+void check_broadcast(const Known& values, const char* name, const Known& x);
+// Whole numbers, each in its range.
+void check_range(const Tensor& values, const char* name, std::int32_t low, std::int32_t high);
+// The parameters of snn.HeterogeneousCubaLIF, which are inputs.
+void check_heterogeneous(const Tensor& i_decay, const Tensor& v_decay, const Tensor& v_threshold);
 
 // Attributes of snn.CubaBlock.
 struct BlockAttributes {

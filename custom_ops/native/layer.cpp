@@ -80,6 +80,34 @@ void CubaLIFLayer::run(std::size_t begin, std::size_t end) const {
   }
 }
 
+namespace {
+
+// `make` of the number of each neuron of a tile.
+template <class Make>
+void fill_each(std::int32_t* tile, const Spread& spread, std::size_t begin, std::size_t count, Make make) {
+  spread.over_neurons.runs(begin, begin + count, [&](std::size_t index, std::size_t step, std::size_t run) {
+    for (std::size_t i = 0; i < run; ++i, index += step) *tile++ = make(spread.values[index]);
+  });
+}
+
+}  // namespace
+
+void HeterogeneousLayer::run(std::size_t begin, std::size_t end) const {
+  constexpr std::size_t size = tile_size / 4;  // six arrays of numbers have to stay in the nearest cache, where others have three
+  alignas(64) std::int32_t u[size], v[size], shifted_bias[size], u_keep[size], v_keep[size], threshold[size];
+  const auto shifted = [](std::int32_t value) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(value) << 6); };
+  const auto kept = [](std::int32_t decay) { return 4096 - decay; };
+  for (; begin < end; begin += size) {
+    const std::size_t count = std::min(size, end - begin);
+    std::fill_n(u, count, 0), std::fill_n(v, count, 0);
+    fill_each(shifted_bias, bias, begin, count, shifted);
+    fill_each(u_keep, i_decay, begin, count, kept);
+    fill_each(v_keep, v_decay, begin, count, kept);
+    fill_each(threshold, v_threshold, begin, count, shifted);
+    kernels().heterogeneous_cuba_lif({x + begin, s + begin, steps, neurons, count, u, v, shifted_bias, u_keep, v_keep, threshold});
+  }
+}
+
 void FloatLayer::run(std::size_t begin, std::size_t end) const {
   alignas(64) float v[tile_size];
   for (; begin < end; begin += tile_size) {

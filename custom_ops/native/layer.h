@@ -66,6 +66,22 @@ struct CubaLIFLayer {
   void first_states(std::size_t begin, std::size_t count, std::int32_t* u, std::int32_t* v, std::int32_t* shifted_bias) const;
 };
 
+// Numbers that lie over the neurons, one for each.
+struct Spread {
+  const std::int32_t* values;
+  Broadcast over_neurons;
+};
+
+struct HeterogeneousLayer {
+  std::size_t steps, neurons;
+  const float* x;  // [T, neurons]
+  Spread bias, i_decay, v_decay, v_threshold;
+  float* s;        // [T, neurons]
+
+  bool idle() const { return !neurons || !steps; }
+  void run(std::size_t begin, std::size_t end) const;
+};
+
 struct FloatLayer {
   FloatParameters parameters;
   std::size_t steps, neurons;

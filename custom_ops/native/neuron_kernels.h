@@ -19,7 +19,7 @@ class CubaKernel : public Kernel {
 
   // Their inputs behind x: the bias is number `bias_index`, and the states follow.
   static void check_cuba(const std::vector<Known>& shapes, std::size_t bias_index) {
-    check_bias(shapes[bias_index], shapes[0]);
+    check_broadcast(shapes[bias_index], "bias", shapes[0]);
     check_state(shapes[bias_index + 1], "initial_u", shapes[0]);
     check_state(shapes[bias_index + 2], "initial_v", shapes[0]);
   }

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "block_kernel.h"
+#include "heterogeneous_kernel.h"
 #include "neuron_kernels.h"
 #include "recurrent_kernel.h"
 
@@ -60,6 +61,7 @@ std::vector<const Operator*> cpu_operators() {
   std::vector<const Operator*> operators = operators_of<Cpu>(nullptr);
   for (const Operator* block : block_operators_of<Cpu>(nullptr)) operators.push_back(block);
   for (const Operator* recurrent : recurrent_operators_of<Cpu>(nullptr)) operators.push_back(recurrent);
+  operators.push_back(heterogeneous_operator_of<Cpu>(nullptr));
   return operators;
 }
 

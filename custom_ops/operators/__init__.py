@@ -33,11 +33,11 @@ __all__ = [
     "Value",
 ]
 
-OPERATORS: dict[str, Operator] = {operator.name: operator for operator in (CUBA_LIF, IF, LIF, RECURRENT_CUBA_LIF)}
-"""Every operator by its name."""
-FUNCTIONS: dict[str, Operator] = {
-    operator.name: operator for operator in (CUBA_LIF_NODE, HETEROGENEOUS_CUBA_LIF, RECURRENT_HETEROGENEOUS_CUBA_LIF)
+OPERATORS: dict[str, Operator] = {
+    operator.name: operator for operator in (CUBA_LIF, HETEROGENEOUS_CUBA_LIF, IF, LIF, RECURRENT_CUBA_LIF)
 }
+"""Every operator by its name."""
+FUNCTIONS: dict[str, Operator] = {operator.name: operator for operator in (CUBA_LIF_NODE, RECURRENT_HETEROGENEOUS_CUBA_LIF)}
 """What has a definition and a function body, but no native kernel, by its name."""
 PRIVATE = frozenset({"CubaBlock"})
 """What the native library has besides, for :func:`custom_ops.optimize.optimize` alone: no file may use these names."""

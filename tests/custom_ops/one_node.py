@@ -16,18 +16,20 @@ from custom_ops.operators import OPSET, Form
 FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
 OUTPUTS = {
     "CubaLIF": ("s", "final_u", "final_v"),
+    "HeterogeneousCubaLIF": ("s",),
     "IF": ("s", "final_v"),
     "LIF": ("s", "final_v"),
     "RecurrentCubaLIF": ("s", "final_u", "final_v", "final_s"),
 }
 INPUTS = {
     "CubaLIF": ("x", "bias", "initial_u", "initial_v"),
+    "HeterogeneousCubaLIF": ("x", "bias", "i_decay", "v_decay", "v_threshold"),
     "IF": ("x", "initial_v"),
     "LIF": ("x", "initial_v"),
     "RecurrentCubaLIF": ("x", "recurrent_weight", "bias", "initial_u", "initial_v", "initial_s"),
 }
 INTEGERS = ("CubaLIF", "RecurrentCubaLIF")
-"""The operators in Loihi's integers."""
+"""The operators in Loihi's integers that have a form for every type of ``x``, with and without bias and states."""
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Case:
             node_inputs.pop()
         axes = ["T", "N", *(f"D{axis}" for axis in range(self.inputs["x"].ndim - 2))]
         shapes = {"x": axes, "s": axes}
-        for name in ("bias", "recurrent_weight"):
+        for name in ("bias", "recurrent_weight", "i_decay", "v_decay", "v_threshold"):
             shapes[name] = [f"{name}_{axis}" for axis in range(self.inputs.get(name, np.empty(0)).ndim)]
         types = {value.name: _onnx_type(value.types[0]) for value in OPERATORS[self.op_type].outputs}
         graph = helper.make_graph(
@@ -79,6 +81,7 @@ class Case:
         """What the NumPy reference gives for the outputs of the node."""
         function: Callable[..., Any] = {
             "CubaLIF": reference.cuba_lif,
+            "HeterogeneousCubaLIF": reference.heterogeneous_cuba_lif,
             "IF": reference.if_,
             "LIF": reference.lif,
             "RecurrentCubaLIF": reference.recurrent_cuba_lif,
@@ -186,6 +189,21 @@ def cuba_lif_cases(draw: st.DrawFn) -> Case:
         if draw(st.booleans()):
             inputs[name] = _integers(rng, shape[1:])
     return Case("CubaLIF", draw(cuba_attributes()), inputs)
+
+
+@st.composite
+def heterogeneous_cases(draw: st.DrawFn) -> Case:
+    """Calls of HeterogeneousCubaLIF: each parameter one number, a number for some axes, or for every neuron."""
+    shape = draw(shapes())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    inputs = {"x": _whole_floats(rng, shape)}
+    inputs["bias"] = _bias(draw, rng, shape[1:]).astype(np.int32)
+    for name, high in (("i_decay", 4096), ("v_decay", 4096), ("v_threshold", 2**24 - 1)):
+        axes = shape[1 + draw(st.integers(0, len(shape) - 1)) :]
+        axes = tuple(1 if draw(st.integers(0, 3)) == 0 else size for size in axes)
+        most = draw(st.sampled_from([high, 300, 131072]))
+        inputs[name] = np.array(rng.integers(0, min(most, high), axes, endpoint=True), np.int32)
+    return Case("HeterogeneousCubaLIF", {}, inputs)
 
 
 @st.composite

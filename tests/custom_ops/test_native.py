@@ -21,7 +21,7 @@ from custom_ops import runtime
 from custom_ops.errors import ModelFileError, RuntimeUnavailableError
 
 from .native import Library
-from .one_node import INTEGERS, Case, cuba_lif_cases, float_cases, recurrent_cases
+from .one_node import INTEGERS, Case, cuba_lif_cases, float_cases, heterogeneous_cases, recurrent_cases
 
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "CubaLIF": {"i_decay": 1000, "v_decay": 100, "v_threshold": 50},
@@ -46,8 +46,8 @@ def simple_case(op_type: str, shape: tuple[int, ...]) -> Case:
     return Case(op_type, ATTRIBUTES[op_type], inputs)
 
 
-@given(st.one_of(cuba_lif_cases(), float_cases(), recurrent_cases()), st.data())
-@settings(deadline=None, max_examples=300)
+@given(st.one_of(cuba_lif_cases(), float_cases(), recurrent_cases(), heterogeneous_cases()), st.data())
+@settings(deadline=None, max_examples=400)
 def test_native_equals_the_reference(library: Library, case: Case, data: st.DataObject) -> None:
     case.outputs = tuple(name if name == "s" or data.draw(st.booleans(), label=name) else "" for name in case.outputs)
     session = custom_ops.session(case.model(function=False), native=True)
@@ -69,6 +69,51 @@ def test_sizes_around_the_tile(library: Library, op_type: str, shape: tuple[int,
     for isa in library.isas:
         with library.isa(isa):
             case.check(session)
+
+
+@pytest.mark.parametrize("shape", SIZES)
+def test_sizes_around_the_tile_of_neurons_that_differ(library: Library, shape: tuple[int, ...]) -> None:
+    case = of_each(shape)
+    session = custom_ops.session(case.model(function=False), native=True)
+    for isa in library.isas:
+        with library.isa(isa):
+            case.check(session)
+
+
+def of_each(shape: tuple[int, ...]) -> Case:
+    """Neurons of which each has its own parameters."""
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.integers(-100, 150, shape).astype(np.float32)}
+    for name, low, high in (("bias", -60, 60), ("i_decay", 0, 4096), ("v_decay", 0, 4096), ("v_threshold", 0, 300)):
+        inputs[name] = rng.integers(low, high, shape[1:], np.int32, endpoint=True)
+    return Case("HeterogeneousCubaLIF", {}, inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("i_decay", 4097, "i_decay holds 4097, outside 0 ... 4096"),
+        ("v_decay", -1, "v_decay holds -1, outside 0 ... 4096"),
+        ("v_threshold", 2**24, "v_threshold holds 16777216, outside 0 ... 16777215"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(name: str, value: int, message: str) -> None:
+    case = of_each((3, 2, 5))
+    session = custom_ops.session(case.model(function=False), native=True)
+    case.check(session)
+    case.inputs[name][1, 3] = value
+    with pytest.raises(Exception, match=rf"snn.HeterogeneousCubaLIF node 'layer\.0': {message}"):
+        session.run(None, case.inputs)
+
+
+@pytest.mark.parametrize("name", ["bias", "i_decay", "v_decay", "v_threshold"])
+def test_parameters_that_do_not_broadcast_are_refused(name: str) -> None:
+    case = of_each((3, 2, 5))
+    session = custom_ops.session(case.model(function=False), native=True)
+    for shape in ((2,), (3, 5), (1, 2, 5)):
+        wrong = {**case.inputs, name: np.zeros(shape, np.int32)}
+        with pytest.raises(Exception, match=rf"{name} has the shape .*, which does not broadcast to the neurons' \[2, 5\]|rank"):
+            session.run(None, wrong)
 
 
 BIAS_SHAPES = [(), (1,), (7,), (3, 1, 1), (3, 5, 7), (2, 3, 5, 7), (2, 1, 1, 1), (2, 1, 5, 1), (1, 3, 1, 7), (5, 1)]

@@ -11,9 +11,20 @@ from hypothesis import strategies as st
 import custom_ops
 from custom_ops.operators import OPERATORS, OPSET, Form
 
-from .one_node import INPUTS, INT32, INTEGERS, OUTPUTS, Case, cuba_lif_cases, float_cases, for_body, recurrent_cases
+from .one_node import (
+    INPUTS,
+    INT32,
+    INTEGERS,
+    OUTPUTS,
+    Case,
+    cuba_lif_cases,
+    float_cases,
+    for_body,
+    heterogeneous_cases,
+    recurrent_cases,
+)
 
-CASES = st.one_of(cuba_lif_cases(), float_cases(), recurrent_cases())
+CASES = st.one_of(cuba_lif_cases(), float_cases(), recurrent_cases(), heterogeneous_cases())
 
 
 @given(CASES)
@@ -25,6 +36,8 @@ def test_function_body_equals_the_reference(case: Case) -> None:
 
 
 def forms(name: str) -> list[Form]:
+    if name == "HeterogeneousCubaLIF":
+        return [Form(bias=True)]
     if name not in INTEGERS:
         return [Form(), Form(states=True)]
     return [
@@ -38,6 +51,7 @@ def forms(name: str) -> list[Form]:
 def example(name: str, form: Form) -> Case:
     attributes = {
         "CubaLIF": {"i_decay": 1000, "v_decay": 100, "v_threshold": 5},
+        "HeterogeneousCubaLIF": {},
         "IF": {"v_threshold": 1.0},
         "LIF": {"v_threshold": 1.0, "v_reset": 0.0, "tau": 2.0},
         "RecurrentCubaLIF": {"i_decay": 1000, "v_decay": 100, "v_threshold": 5},
@@ -47,6 +61,8 @@ def example(name: str, form: Form) -> Case:
         inputs["recurrent_weight"] = np.ones((4, 4), np.float32)
     if form.bias:
         inputs["bias"] = np.ones(4, np.int32)
+    if name == "HeterogeneousCubaLIF":
+        inputs |= {each: np.arange(4, dtype=np.int32) for each in ("i_decay", "v_decay", "v_threshold")}
     if form.states:
         types = {value.name: value.types for value in OPERATORS[name].inputs}
         integer, real = np.zeros((2, 4), np.int32), np.zeros((2, 4), np.float32)

@@ -40,6 +40,7 @@ _EXTREMES = (
 )
 _SIZES = (0, 0, 1, 2, 3, 15, 16, 17, 64, 65)
 _HUGE = (2**20, 2**31 - 1, 2**31, 2**40, 2**46, 2**62, 2**63 - 1)
+_RANGES = {"bias": (-4096, 4095), "i_decay": (0, 4096), "v_decay": (0, 4096), "v_threshold": (0, 2**24 - 1)}
 _MOST = 1 << 18  # elements of an input that is really there
 
 
@@ -185,7 +186,8 @@ def _neurons(rng: Random, number: int, op_type: str) -> NodeCase:
     """A call of a neuron operator as it should be."""
     operator = OPERATORS[op_type]
     recurrent = op_type.startswith("Recurrent")
-    integers = any(attribute.name == "i_decay" for attribute in operator.attributes)
+    each = op_type == "HeterogeneousCubaLIF"
+    integers = each or any(attribute.name == "i_decay" for attribute in operator.attributes)
     rank = 1 if recurrent else rng.randrange(4)
     x = (rng.choice((1, 2, 5, 33)), rng.choice((1, 2, 3)), *(rng.choice((1, 2, 3, 7, 16, 17, 65)) for _ in range(rank)))
     while math.prod(x) > _MOST:
@@ -196,15 +198,17 @@ def _neurons(rng: Random, number: int, op_type: str) -> NodeCase:
         if value.optional and rng.random() < 0.5:
             continue
         if value.name == "x":
-            make = rng.choice((_integers, _whole)) if integers else _reals
+            make = _whole if each else rng.choice((_integers, _whole)) if integers else _reals
             inputs["x"] = make(rng, x)
         elif value.name == "recurrent_weight":
             inputs[value.name] = np.asarray(
                 (_whole(rng, (x[2], x[2])) % 512) - 256 if integers else _reals(rng, (x[2], x[2])), np.float32
             )
-        elif value.name == "bias":
+        elif value.name == "bias" or (each and value.name != "x"):
             shape = tuple(1 if rng.random() < 0.4 else size for size in neurons[rng.randrange(len(neurons) + 1) :])
-            inputs["bias"] = np.clip(_integers(rng, shape), -4096, 4095).astype(rng.choice((np.int32, np.float32)))
+            low, high = _RANGES[value.name]
+            numbers = np.clip(_integers(rng, shape), low, high)
+            inputs[value.name] = numbers.astype(np.int32 if each else rng.choice((np.int32, np.float32)))
         elif value.name == "initial_s":
             inputs[value.name] = _random(rng).choice(np.float32([0, 1, -0.0, 0.25]), neurons)
         else:

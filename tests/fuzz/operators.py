@@ -32,7 +32,13 @@ _SANITIZERS = {
 }
 
 
-_REFERENCES = {"CubaLIF": "cuba_lif", "IF": "if_", "LIF": "lif", "RecurrentCubaLIF": "recurrent_cuba_lif"}
+_REFERENCES = {
+    "CubaLIF": "cuba_lif",
+    "HeterogeneousCubaLIF": "heterogeneous_cuba_lif",
+    "IF": "if_",
+    "LIF": "lif",
+    "RecurrentCubaLIF": "recurrent_cuba_lif",
+}
 
 
 def main() -> int:

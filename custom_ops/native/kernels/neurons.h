@@ -179,6 +179,42 @@ void cuba_lif(const CubaLIFTile& tile) {
   is_if ? cuba_lif_tile<L, true, X>(tile) : cuba_lif_tile<L, false, X>(tile);
 }
 
+// Some time steps of the neurons [at, ...) of a tile of which each has parameters of its own, as many at a time as a vector has; gives the
+// first neuron that filled none.
+template <class L>
+std::size_t heterogeneous_steps(const HeterogeneousTile& tile, const float* rows, float* spikes, std::size_t at, std::size_t steps) {
+  const auto lowest = L::set(1 - (1 << 23)), highest = L::set((1 << 23) - 1);
+  for (; at + L::width <= tile.count; at += L::width) {
+    const auto u_keep = L::load(tile.u_keep + at), v_keep = L::load(tile.v_keep + at);
+    const auto bias = L::load(tile.bias + at), threshold = L::load(tile.threshold + at);
+    auto u = L::load(tile.u + at), v = L::load(tile.v + at);
+    const float* x = rows + at;
+    float* s = spikes + at;
+    for (std::size_t t = 0; t < steps; ++t, x += tile.stride, s += tile.stride) {
+      u = wrap24<L>(L::add(decayed<L>(u, u_keep), L::template shift_left<6>(whole<L>(x))));
+      // A threshold may be above the upper limit, and its neuron never fires.
+      const auto charged = L::min(L::max(L::add(L::add(decayed<L>(v, v_keep), u), bias), lowest), highest);
+      const auto fired = L::greater(charged, threshold);
+      v = L::zero_where(fired, charged);
+      L::store(s, L::one_where(fired));
+    }
+    L::store(tile.u + at, u), L::store(tile.v + at, v);
+  }
+  return at;
+}
+
+template <class L>
+void heterogeneous_cuba_lif(const HeterogeneousTile& tile) {
+  const float* x = tile.x;
+  float* s = tile.s;
+  for (std::size_t left = tile.steps; left > 0; x += steps_together * tile.stride, s += steps_together * tile.stride) {
+    const std::size_t steps = left < steps_together ? left : steps_together;
+    left -= steps;
+    heterogeneous_steps<PlainLanes>(tile, x, s, heterogeneous_steps<L>(tile, x, s, 0, steps), steps);
+    if (left == 0) break;
+  }
+}
+
 template <class L, Charge charge, bool divides>
 inline typename L::Float charged(typename L::Float v, typename L::Float x, typename L::Float leak, typename L::Float v_reset) {
   if constexpr (charge == Charge::integrate) {

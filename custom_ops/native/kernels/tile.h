@@ -31,6 +31,21 @@ struct CubaLIFTile {
   const std::int32_t* bias;  // bias << 6, one for each neuron of the tile
 };
 
+// CUBA neurons of which each has parameters of its own.
+struct HeterogeneousTile {
+  const float* x;  // as in CubaLIFTile
+  float* s;
+  std::size_t steps;
+  std::size_t stride;
+  std::size_t count;
+  std::int32_t* u;
+  std::int32_t* v;
+  const std::int32_t* bias;       // bias << 6, and so on: one for each neuron of the tile
+  const std::int32_t* u_keep;     // 4096 - i_decay
+  const std::int32_t* v_keep;     // 4096 - v_decay
+  const std::int32_t* threshold;  // v_threshold << 6
+};
+
 // How a float neuron charges. The forms differ in the order of their roundings, and each is one of SpikingJelly's.
 enum class Charge {
   integrate,     // h = v + x                        IF
@@ -158,6 +173,7 @@ struct Kernels {
   const char* isa;
   void (*cuba_lif_float)(const CubaLIFTile&);
   void (*cuba_lif_int)(const CubaLIFTile&);
+  void (*heterogeneous_cuba_lif)(const HeterogeneousTile&);
   void (*float_neuron)(const FloatTile&);
   void (*cuba_block)(const BlockTile&);
   bool (*whole_bytes)(const float* x, std::uint8_t* bytes, std::size_t count);
