@@ -242,7 +242,7 @@ def test_a_network_that_contradicts_itself(case):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "no ONNX graph"), (b"\x89HDF\r\n\x1a\n" + bytes(100), "not a NetX file"), (None, "Cannot read")],
+    [(b"", "it is empty"), (b"\x89HDF\r\n\x1a\n" + bytes(100), "not a NetX file"), (None, "Cannot read")],
 )
 def test_broken_net_files(tmp_path, content, message):
     path = tmp_path / "a.net"
