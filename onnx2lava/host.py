@@ -8,16 +8,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 import custom_ops
 
 from .errors import ConversionError
 from .network import Array, Input, Network, Shape
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 __all__ = ["Layout", "check_input", "classes", "decode", "encode", "fitting", "host_parts", "layout"]
 
@@ -206,7 +208,9 @@ def host_parts(network: Network[Any], path: str | os.PathLike[str]) -> dict[Path
     return {net.with_name(f"{net.stem}.{part}.onnx"): model for part, model in parts.items()}
 
 
-def _session(part: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def _session(part: onnx.ModelProto) -> "onnxruntime.InferenceSession":
+    import onnxruntime  # writing files needs none
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns of its own plans for buffers, which it makes anew where they do not fit
     return custom_ops.session(part, sess_options=options)
