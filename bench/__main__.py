@@ -104,6 +104,7 @@ def _measured(console: Console, lava: Path | None) -> Results:
         bytes_per_neuron_step=here.peak_bytes_per_neuron_step(),
         export_seconds=here.export_seconds(20),
         conversion_seconds=conversion.stages()["all"],
+        residual=conversion.residual_network(),
         differ=differ,
     )
 

@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .conversion import Cost
 from .workloads import NETWORK, NEURON, TRAINING
 
 __all__ = ["Results", "markdown", "picture"]
@@ -27,6 +28,7 @@ class Results:
         bytes_per_neuron_step: growth of peak memory, of which input and output are 8.
         export_seconds: export of 20 blocks.
         conversion_seconds: ``.onnx`` to ``.net`` for a million weights.
+        residual: ``onnx2lava convert`` of SEW-ResNet-34.
         differ: spikes that differ from ours, by peer.
     """
 
@@ -41,6 +43,7 @@ class Results:
     bytes_per_neuron_step: float
     export_seconds: float
     conversion_seconds: float
+    residual: Cost
     differ: Mapping[str, int]
 
 
@@ -95,6 +98,8 @@ def markdown(results: Results) -> str:
         f"| peak memory for each further neuron-step, with its input and output | {results.bytes_per_neuron_step:.2f} bytes |",
         f"| export of a network of 20 blocks | {results.export_seconds:.2f} s |",
         f"| conversion of one million weights, `.onnx` to `.net` | {1e3 * results.conversion_seconds:.0f} ms |",
+        f"| `onnx2lava convert` of SEW-ResNet-34, 21.8 million weights | {results.residual.seconds:.1f} s, "
+        f"{results.residual.peak_bytes / 1e9:.2f} GB |",
         *(f"| spikes that differ: {name} | {count} |" for name, count in results.differ.items()),
         "",
     ]

@@ -100,6 +100,7 @@ MODELS: dict[str, Entry] = {
     "sew_resnet18, ADD": Entry("sew_resnet", _factory("sew_resnet18", cnf="ADD"), (3, 32, 32), True),
     "sew_resnet18, AND": Entry("sew_resnet", _factory("sew_resnet18", cnf="AND"), (3, 32, 32)),
     "sew_resnet18, IAND": Entry("sew_resnet", _factory("sew_resnet18", cnf="IAND"), (3, 32, 32)),
+    "sew_resnet34, ADD": Entry("sew_resnet", _factory("sew_resnet34", cnf="ADD"), (3, 224, 224)),
     "spikformer, small": Entry(
         "spikformer",
         lambda module: module.Spikformer(
