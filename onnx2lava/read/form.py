@@ -7,7 +7,7 @@ from math import lcm, prod
 
 import numpy as np
 
-from ..network import Array, Conv, Shape
+from ..network import Array, Conv, Dense, Shape
 from .axes import BATCH, FEATURE, TIME, Atom, Axes, dims_of, feature_axes, features_last, joined, listed, reshaped
 from .budget import Budget
 from .compose import simplified
@@ -30,6 +30,7 @@ __all__ = [
     "joined_along",
     "lead_axes",
     "mapped",
+    "mapped_along_last",
     "mapped_to",
     "multiplied",
     "scaled",
@@ -231,6 +232,26 @@ def mapped_to(form: Form, step: Step, rank: int, given: Sequence[int] | None = N
     if given is None:
         given = done.features if rank != 2 else (done.features[0], done.features[2])
     return _rearranged(done, len(read.axes) - rank, given)
+
+
+def mapped_along_last(form: Form, weight: Array) -> Form:
+    """Each row along the last axis times ``weight`` ``[O, I]``: the same matrix at all other places of the features.
+
+    Raises:
+        FormError, NetworkError: as :func:`unwound` and :func:`mapped`.
+    """
+    rank = _trailing(form)
+    if rank < 2:
+        return mapped_to(form, Dense(weight), 1)
+    read = unwound(form, rank)
+    *others, size = read.dims[len(read.dims) - rank :]
+    rows = prod(others)
+    done = mapped(mapped(read, View((1, rows, size))), Conv(weight[:, None, None, :]))
+    lead = read.axes[: len(read.axes) - rank]
+    if 1 in (rows, len(weight)):  # as it comes, it is in order
+        done = mapped(done, View((*read.features[:-1], len(weight))))
+        return replace(done, axes=(*lead, *feature_axes((*others, len(weight)))))
+    return replace(done, axes=(*lead, *feature_axes(tuple(others)), (Atom(FEATURE, len(weight), rows),)))
 
 
 def aligned(form: Form, values: Array) -> Array:

@@ -39,10 +39,12 @@ class Readout:
 
     Args:
         populations: those whose spikes it reads, and the values of the graph that hold them.
+        dims: how those are arranged, as a Reshape of ``[T, N, *]`` says it.
         output: the name of the graph's output.
     """
 
     populations: Mapping[str, ir.Value]
+    dims: Mapping[str, Sequence[int]]
     output: str
 
 
@@ -238,12 +240,19 @@ class Reader:
                 "there."
             )
         self.outputs = tuple(names)
-        return Readout({name: read[name] for name in names}, str(self.output.name))
+        values = {name: read[name] for name in names}
+        return Readout(values, {name: self._arrangement(value) for name, value in values.items()}, str(self.output.name))
+
+    def _arrangement(self, value: ir.Value) -> Sequence[int]:
+        form = self._values[value]
+        assert isinstance(form, Form)
+        return (-1, *form.dims[1:]) if self._is_folded(value) else (0, 0, *form.dims[2:])
 
     def _is_folded(self, value: ir.Value) -> bool:
         """Whether time is folded into the batch, as it is behind a MaxPool."""
-        form = self._values.get(value)
-        return not isinstance(form, Form) or form.axes[:2] != lead_axes(*self.steps_and_samples)
+        form = self._values[value]
+        assert isinstance(form, Form)
+        return form.axes[:2] != lead_axes(*self.steps_and_samples)
 
     # One node.
 

@@ -1,6 +1,6 @@
 """Cut a part out of a graph: what stays on the host, before the first spikes or behind the last ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -35,7 +35,12 @@ def encoder(model: ir.Model, image: ir.Value, encoded: Mapping[str, ir.Value], s
 
 
 def readout(
-    model: ir.Model, given: ir.Value, read: Mapping[str, ir.Value], shapes: Mapping[str, Shape], output: ir.Value
+    model: ir.Model,
+    given: ir.Value,
+    read: Mapping[str, ir.Value],
+    dims: Mapping[str, Sequence[int]],
+    shapes: Mapping[str, Shape],
+    output: ir.Value,
 ) -> onnx.ModelProto:
     """From the last spikes ``[T, N, *]``, ``input`` or the names of ``read`` where there are several, to ``output``.
 
@@ -43,6 +48,7 @@ def readout(
         model: the whole.
         given: its input. The part may ask it for T and N, which are those of the spikes, and for nothing else.
         read: the values that hold the spikes, by the name of their population.
+        dims: how the whole arranges those values, as a Reshape of ``[T, N, *]`` says it.
         shapes: features of the populations.
         output: what goes out.
 
@@ -63,15 +69,11 @@ def readout(
         )
         use.node.replace_input_with(0, spikes[0])
     del graph.inputs[-1]
-    for (name, value), own in zip(read.items(), spikes, strict=True):
-        features = shapes[name]
-        dims = [dim if isinstance(dim, int) else None for dim in value.shape or ()]
-        folded = len(dims) > 0 and len(dims) == len(features) + 1
-        tail = dims[1:] if folded else dims[2:]
+    for name, own in zip(read, spikes, strict=True):
         _rename(graph, {own: INPUT if len(read) == 1 else name})
-        if folded or (tail and tuple(tail) != features and None not in tail):
-            _arrange(graph, own, [-1, *features] if folded else [0, 0, *(int(dim or 1) for dim in tail)])
-        own.shape = ir.Shape(["T", "N", *features])
+        if tuple(dims[name]) != (0, 0, *shapes[name]):
+            _arrange(graph, own, dims[name])
+        own.shape = ir.Shape(["T", "N", *shapes[name]])
         own.type = ir.TensorType(ir.DataType.FLOAT)
     _rename(graph, {graph.outputs[0]: OUTPUT})
     return _model(model, graph)
@@ -113,7 +115,7 @@ def _steps_and_samples(node: ir.Node, given: ir.Value) -> tuple[int, int] | None
     return None
 
 
-def _arrange(graph: ir.Graph, value: ir.Value, dims: list[int]) -> None:
+def _arrange(graph: ir.Graph, value: ir.Value, dims: Sequence[int]) -> None:
     """Let everything read ``value`` in other dimensions, as the whole graph had them."""
     shape = ir.Value(name=f"{value.name}/dims", const_value=ir.tensor(np.array(dims, np.int64), name=f"{value.name}/dims"))
     shape.shape, shape.type = ir.Shape([len(dims)]), ir.TensorType(ir.DataType.INT64)

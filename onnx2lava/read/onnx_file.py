@@ -59,7 +59,7 @@ def read_onnx(model: Source, *, input: InputKind | None = None, output: str | No
         reader.outputs,
         metadata,
         encoder(graph_model, reader.given[0], reader.encoded, shapes) if reader.encoded else None,
-        None if found is None else readout(graph_model, reader.given[0], found.populations, shapes, reader.output),
+        None if found is None else readout(graph_model, reader.given[0], found.populations, found.dims, shapes, reader.output),
     )
 
 

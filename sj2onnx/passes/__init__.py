@@ -11,6 +11,7 @@ from .cast_like import CastLikePass
 from .integer_weights import IntegerWeightsPass
 from .module_names import ModuleNamesPass
 from .reshape_chains import ReshapeChainsPass
+from .split_sequences import SplitSequencesPass
 from .states import StatesPass
 from .time_folding import TimeFoldingPass
 from .transposed_weights import TransposedWeightsPass
@@ -31,6 +32,7 @@ def clean(model: ir.Model, states: StatesPass, integer_weights: Mapping[str, npt
     ir.passes.Sequential(
         common.RemoveUnusedNodesPass(),
         states,
+        SplitSequencesPass(),
         TimeFoldingPass(),
         ReshapeChainsPass(),
         ZeroBiasPass(),

@@ -77,6 +77,7 @@ FINDINGS = {
     "a negative decay": (dense(neuron=CubaNeuron(-1, 0, 1)), ["loihi"], "current decay of -1"),
     "sums beyond float32": (dense(WIDE), ["loihi"], "2\\*\\*24"),
     "counts beside feedback, of spikes": (recurrent(2, 300, 8), [], ""),
+    "counts that only feedback makes too large": (recurrent(259, 8, 8), ["loihi"], "2\\*\\*24"),
     "counts into many": (recurrent(300, 2, 8), ["loihi"], "2\\*\\*24"),
     "no current decay": (dense(neuron=CubaNeuron(0, 0, 1)), ["chip"], "current decay of 0"),
     "dense weights of zero": (dense(np.zeros((2, 3), np.int32)), ["netx"], "all its weights are zero"),

@@ -5,9 +5,9 @@ from math import prod
 
 import numpy as np
 
-from ...network import Array, Conv, ConvTranspose, Dense, Pads
+from ...network import Array, Conv, ConvTranspose, Pads
 from ..call import Call, Operator, Value
-from ..form import Form, mapped_to, scaled, shifted
+from ..form import Form, mapped_along_last, mapped_to, scaled, shifted
 
 __all__ = ["SYNAPSES", "image_rank", "read_pads"]
 
@@ -158,7 +158,7 @@ def _matmul(call: Call) -> Value:
 def _linear(call: Call, form: Form, weight: Array) -> Form:
     if weight.size == 0 or weight.shape[1] != form.dims[-1]:
         call.refuse(f"its matrix {weight.shape} cannot read {form.dims[-1]} spikes", "use a matrix of that many columns")
-    return mapped_to(form, Dense(weight), 1)
+    return mapped_along_last(form, weight)
 
 
 def _multiplied(call: Call, inputs: list[Array]) -> Array:

@@ -1,0 +1,159 @@
+"""Random networks of SpikingJelly's layers: equal to SpikingJelly as they are read, and equal to each other wherever they run.
+
+`make graphs CASES=3000` tries many.
+"""
+
+import json
+import os
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import onnx2lava
+import sj2onnx
+from onnx2lava.errors import ConversionError
+from onnx2lava.host import decode
+from onnx2lava.network import Network, Neuron
+from onnx2lava.targets import TARGETS
+from onnx2lava.targets.numpy import simulate
+
+from ..conftest import ROOT
+from ..onnx2lava.networks import assert_same_numbers
+from . import random_graphs
+from .random_graphs import FIRING, JOINS, KINDS, LOOPS, Bundle, Graph, pairs
+
+torch.set_num_threads(1)
+
+CASES = int(os.environ.get("CASES", "300"))
+REFUSED = {
+    "the largest of several sums is no sum": "MaxPool of sums",
+    "it delays sums that a bias is in already": "a bias, then a Delay",
+    "it multiplies sums, which no neuron can": "a product of products",
+}
+"""What no neuron computes, however it is written."""
+VECTORS = {"BatchNorm1d"}
+MAPS = {kind for kind in KINDS if kind.endswith("2d") or kind == "Upsample"} | {"Flatten"}
+
+
+def converted(graph: Graph) -> Network[Neuron] | str:
+    """What is read of it, or why nothing is."""
+    try:
+        return onnx2lava.load(graph.model())
+    except ConversionError as error:
+        said = str(error)
+    (reason,) = (why for words, why in REFUSED.items() if words in said)
+    return reason
+
+
+def assert_as_in_spikingjelly(graph: Graph, network: Network[Neuron], path: str = "") -> None:
+    """Every spike of every layer that is in the network, the last one among them."""
+    found, expected = simulate(network, {"input": graph.example.numpy()}), graph.expected(path)
+    assert list(expected)[-1] in found, graph
+    for name in found.keys() & expected.keys():
+        wanted = expected[name].numpy()
+        assert (found[name].reshape(wanted.shape) == wanted).all(), f"{name} of {graph}"
+
+
+def assert_readout_fits(graph: Graph, network: Network[Neuron]) -> None:
+    """What the host makes of the spikes is what SpikingJelly gives, and fits a ``.net`` file where there is one."""
+    networks = [network]
+    integers = onnx2lava.quantize(network)
+    if not TARGETS["netx"].check(integers):
+        networks.append(TARGETS["netx"].legalise(integers))
+    spikes = {name: values.numpy() for name, values in graph.expected().items()}
+    for each in networks:
+        shapes = each.shapes
+        given = {name: spikes[name].reshape(*spikes[name].shape[:2], *shapes[name]) for name in each.outputs}
+        np.testing.assert_array_equal(decode(each, given), graph.values[-1].x.float().numpy(), str(graph))
+
+
+def test_layers_in_any_order() -> None:
+    """And each kind behind each other one, but where one reads maps and the other gives vectors."""
+    seen, reached, refused = Counter[tuple[str, str]](), Counter[tuple[str, str]](), Counter[str]()
+    lively = readouts = 0
+    for graph in random_graphs.chains(CASES):
+        seen.update(pairs(graph))
+        network = converted(graph)
+        if isinstance(network, str):
+            refused[network] += 1
+            continue
+        reached.update(pairs(graph))
+        assert_as_in_spikingjelly(graph, network)
+        if network.readout is not None:
+            readouts += 1
+            assert_readout_fits(graph, network)
+        lively += all(0 < spikes.mean() < 1 for spikes in graph.expected().values())
+    possible = {
+        (first, second)
+        for first in KINDS
+        for second in KINDS
+        if not (first in VECTORS | {"Flatten"} and second in MAPS) and not (first in MAPS - {"Flatten"} and second in VECTORS)
+    }
+    assert possible <= set(seen), sorted(possible - set(seen))
+    assert len(possible & set(reached)) > 0.9 * len(possible), sorted(possible - set(reached))
+    assert refused.total() < CASES / 4, refused
+    assert lively > CASES / 2
+    assert readouts > CASES / 10
+
+
+def test_graphs() -> None:
+    """Sums, differences, concatenations and products; the integers, too, in onnxruntime with and without the native library."""
+    reached, refused = Counter[tuple[str, str]](), Counter[str]()
+    for graph in random_graphs.graphs(CASES // 4):
+        network = converted(graph)
+        if isinstance(network, str):
+            refused[network] += 1
+            continue
+        reached.update(pairs(graph))
+        assert_as_in_spikingjelly(graph, network)
+        result = onnx2lava.verify(onnx2lava.quantize(network), graph.example.numpy(), against=["ort", "ort-native", "numpy"])
+        assert (result.mismatches, result.left_out) == (0, {}), graph
+    joins = {join for _, join in reached if join in JOINS}
+    assert joins == set(JOINS)
+    assert refused.total() < CASES / 16, refused
+
+
+@pytest.fixture(scope="module")
+def exported() -> list[tuple[Graph, Network[Neuron]]]:
+    """Graphs by the real exporter, with loops among them, and what is read of each."""
+    graphs = [
+        graph for graph in random_graphs.graphs(40, 1, loops=True) if sum(value.kind in FIRING for value in graph.values) > 1
+    ]
+    with_loops = [graph for graph in graphs if any(value.kind in LOOPS for value in graph.values)]
+    chosen = [*with_loops[:2], *[graph for graph in graphs if graph not in with_loops][:4]]
+    bundle = Bundle(chosen)
+    model = sj2onnx.export(bundle, chosen[0].example.float())
+    return [(graph, onnx2lava.load(model, output=output)) for graph, output in zip(chosen, bundle.outputs(), strict=True)]
+
+
+def test_what_is_exported_is_what_is_written_here(exported: list[tuple[Graph, Network[Neuron]]]) -> None:
+    """Or the tests above would be of other files than people have."""
+    for index, (graph, network) in enumerate(exported):
+        assert_as_in_spikingjelly(graph, network, f"networks.{index}.")
+        if not any(value.kind in LOOPS for value in graph.values):
+            assert_same_numbers(network, onnx2lava.load(graph.model()))
+
+
+def test_slayer_and_lava_give_the_same_spikes(
+    exported: list[tuple[Graph, Network[Neuron]]], lava_python: Path, tmp_path: Path
+) -> None:
+    against = ["ort", "ort-native", "numpy", "slayer", "lava"]
+    cases = []
+    for index, (graph, network) in enumerate(exported):
+        files = {"model": str(tmp_path / f"{index}.onnx"), "input": str(tmp_path / f"{index}.npy")}
+        onnx.save(onnx2lava.to_onnx(onnx2lava.quantize(network)), files["model"])
+        np.save(files["input"], graph.example.numpy())
+        cases.append({**files, "kind": "spikes", "against": against})
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    peer = ROOT / "tests" / "peers" / "verify_in_lava.py"
+    subprocess.run([lava_python, peer, tmp_path / "cases.json", tmp_path / "found.json"], check=True)
+    compared = Counter[str]()
+    for (graph, _), found in zip(exported, json.loads((tmp_path / "found.json").read_text()), strict=True):
+        assert found["mismatches"] == 0, graph
+        compared.update(set(against) - set(found["left_out"]))
+    assert compared == Counter(against * len(exported))
