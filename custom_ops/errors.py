@@ -28,7 +28,7 @@ class RuntimeUnavailableError(BridgeError):
 
 
 class MissingPackageError(RuntimeUnavailableError, ImportError):
-    """A package that the call needs is not installed here: torch, SpikingJelly, Lava, matplotlib.
+    """A package that the call needs is not installed here: torch, SpikingJelly, Lava, jinja2.
 
     Args:
         message: names the extra that brings it.

@@ -24,7 +24,6 @@ _REMEDIES = {
     "spikingjelly": _TRAIN,
     "onnxscript": _TRAIN,
     "lava": _LAVA,
-    "matplotlib": _REPORT,
     "jinja2": _REPORT,
     "sklearn": "install scikit-learn",
 }

@@ -20,7 +20,7 @@ from .errors import BridgeError
 from .lazy import missing_package
 from .version import __version__
 
-__all__ = ["application", "command", "ended_well", "printed", "progress_bar"]
+__all__ = ["application", "command", "ended_well", "printed", "progress_bar", "versions"]
 
 _PIPED_WIDTH = 200
 _WIDE = 10_000
@@ -92,15 +92,21 @@ def _speak(*, quiet: bool, verbose: bool) -> None:
         warnings.simplefilter("ignore")
 
 
-def _versions(name: str) -> str:
-    """Such as ``sj2onnx 0.2.0 (Python 3.11.7, torch 2.13.0)``, without importing anything."""
+def versions() -> dict[str, str]:
+    """Of this package, of Python and of what it runs on, without importing anything."""
     import importlib.metadata
 
-    found = [f"Python {platform.python_version()}"]
+    found = {"sj2lava": __version__, "Python": platform.python_version()}
     for package in ("numpy", "onnx", "onnxruntime", "torch", "spikingjelly", "lava-nc", "lava-dl"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found.append(f"{package} {importlib.metadata.version(package)}")
-    return f"{name} {__version__} ({', '.join(found)})"
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _versions(name: str) -> str:
+    """Such as ``sj2onnx 0.2.0 (Python 3.11.7, torch 2.13.0)``."""
+    own, *others = versions().items()
+    return f"{name} {own[1]} ({', '.join(' '.join(each) for each in others)})"
 
 
 class _Console(Console):

@@ -49,7 +49,8 @@ _Producer = Annotated[
 _Wide = Annotated[bool, typer.Option("--wide", help="Print tables in one piece, however wide they are.")]
 _Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write everything that was found as JSON.")]
 _Report = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Also write a page with spike rasters and histograms: DIR/index.html.")
+    Path | None,
+    typer.Option(metavar="DIR", help="Also write a page with rasters, votes and membrane potentials: DIR/index.html."),
 ]
 _Strict = Annotated[
     bool,

@@ -21,7 +21,7 @@ from .network import Array, Input, Network, Shape
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Layout", "check_input", "classes", "decode", "encode", "fitting", "host_parts", "layout"]
+__all__ = ["Layout", "check_input", "classes", "decode", "encode", "fitting", "host_parts", "layout", "votes"]
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ def decode(network: Network[Any], spikes: Array | Mapping[str, Array]) -> Array:
     return np.asarray(output)
 
 
-def classes(output: Array, samples: int) -> Array | None:
-    """The class ``[N]`` that an output votes for: the largest sum over time, the first of equals.
+def votes(output: Array, samples: int) -> Array | None:
+    """What an output says for each class, ``[N, K]``: its sum over time.
 
     Args:
         output: ``[T, N, *]``, or ``[N, K]`` where the readout has summed up time already.
@@ -189,12 +189,16 @@ def classes(output: Array, samples: int) -> Array | None:
         None where the output is of neither form.
     """
     if output.ndim == 2 and output.shape[0] == samples:
-        votes = output
-    elif output.ndim >= 3 and output.shape[1] == samples:
-        votes = output.sum(axis=0, dtype=np.float64).reshape(samples, -1)
-    else:
-        return None
-    return np.asarray(votes.argmax(axis=1))
+        return output
+    if output.ndim >= 3 and output.shape[1] == samples:
+        return np.asarray(output.sum(axis=0, dtype=np.float64).reshape(samples, -1))
+    return None
+
+
+def classes(output: Array, samples: int) -> Array | None:
+    """The class ``[N]`` that an output votes for: the largest of :func:`votes`, the first of equals; None where none are."""
+    found = votes(output, samples)
+    return None if found is None else np.asarray(found.argmax(axis=1))
 
 
 def host_parts(network: Network[Any], path: str | os.PathLike[str]) -> dict[Path, onnx.ModelProto | None]:

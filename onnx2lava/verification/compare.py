@@ -19,7 +19,7 @@ from custom_ops.trace import Trace
 
 from ..conversion import quantize
 from ..errors import ConversionError, LimitError
-from ..host import classes, decode, encode
+from ..host import decode, encode, votes
 from ..network import Array, CubaNeuron, Network, Neuron, is_loihi
 from ..quantization import quantization_notes, quantization_report
 from ..quantization.quantizing import require_scale
@@ -52,6 +52,8 @@ _CHUNK_BYTES = 2**25
 _WINDOW_BYTES = 2**23
 """What the spikes that are kept for the page may take in each runtime."""
 _LARGEST_WINDOW = 16
+_MOST_CLASSES = 32
+"""In a matrix of confusions."""
 
 
 def verify(
@@ -160,12 +162,19 @@ def _check(work: _Work, chunk: Chunk, progress: Callable[[str, int], None] | Non
         )
         for each in network.populations
     )
-    evidence = {}
+    evidence, causes = {}, {}
+    references = {layer.name: runs.spikes[layer.reference] for layer in layers}
     for layer in layers:
         if layer.first is not None:
             sample = layer.first.sample - chunk.start
             shown = {runtime: spikes for runtime, spikes in runs.spikes.items() if layer.name in spikes}
             evidence[layer.name] = {runtime: spikes[layer.name][:, sample].copy() for runtime, spikes in shown.items()}
+            sources = {edge.source for edge in network[layer.name].edges}
+            came = {name: x[name] if name in x else references[name][name] for name in sources}
+            causes[layer.name] = {name: values[:, sample].copy() for name, values in came.items()}
+    voted = {name: votes(said, chunk.samples) for name, said in runs.said.items() if name in runs.spikes}
+    scores = {name: each for name, each in voted.items() if each is not None}
+    kept = _kept(steps, network)
     return Verification(
         model=work.model.identity,
         steps=steps,
@@ -175,10 +184,14 @@ def _check(work: _Work, chunk: Chunk, progress: Callable[[str, int], None] | Non
         titles={name: _TITLES[name] if name in _TITLES else TARGETS[name].title for name in (*runs.seconds, *work.left_out)},
         seconds=runs.seconds,
         left_out=work.left_out,
-        votes=_votes(runs, chunk),
+        votes=_votes(scores, chunk),
         remarks=work.remarks,
-        spikes=_window(runs.spikes, steps, network),
+        spikes=_window(runs.spikes, kept, network),
         evidence=evidence,
+        causes=causes,
+        inputs={name: np.ascontiguousarray(values[:, :kept]) for name, values in x.items()},
+        scores={name: np.asarray(each[:kept], np.float64) for name, each in scores.items()},
+        labels=None if chunk.labels is None else np.asarray(chunk.labels[:kept]),
     )
 
 
@@ -235,25 +248,39 @@ def _encoder(work: _Work, chunk: Chunk, name: str, spikes: Array, in_file: Array
     return compared(layer, {"encoder": spikes, _FILE: in_file, **recorded}, chunk.start)
 
 
-def _votes(runs: _Runs, chunk: Chunk) -> dict[str, Votes]:
+def _votes(scores: Mapping[str, Array], chunk: Chunk) -> dict[str, Votes]:
     """Of each runtime whose output votes for classes."""
-    voted = {name: classes(runs.said[name], chunk.samples) for name in runs.spikes if name in runs.said}
+    voted = {name: each.argmax(axis=1) for name, each in scores.items()}
     expected = next((voted[name] for name in (_FILE, FLOAT) if name in voted), None)
     return {
         name: Votes(
             chunk.samples,
             None if chunk.labels is None else int(np.count_nonzero(vote == chunk.labels)),
             None if expected is None else int(np.count_nonzero(vote == expected)),
+            None if chunk.labels is None else _confusion(np.asarray(chunk.labels), vote, scores[name].shape[1]),
         )
         for name, vote in voted.items()
-        if vote is not None
     }
 
 
-def _window(runs: Mapping[str, Mapping[str, Array]], steps: int, network: Network[Any]) -> dict[str, dict[str, Array]]:
-    """The first samples, for the page."""
+def _confusion(labels: Array, vote: Array, count: int) -> tuple[tuple[int, ...], ...] | None:
+    """Samples by class and vote; those whose label is no class of the network stand nowhere."""
+    if count > _MOST_CLASSES:
+        return None
+    found = np.zeros((count, count), np.int64)
+    within = (labels >= 0) & (labels < count)
+    np.add.at(found, (labels[within], vote[within]), 1)
+    return tuple(map(tuple, found.tolist()))
+
+
+def _kept(steps: int, network: Network[Any]) -> int:
+    """How many samples the page shows."""
     each = steps * sum(population.neurons for population in network.populations)
-    count = min(_LARGEST_WINDOW, max(1, _WINDOW_BYTES // each))
+    return min(_LARGEST_WINDOW, max(1, _WINDOW_BYTES // each))
+
+
+def _window(runs: Mapping[str, Mapping[str, Array]], count: int, network: Network[Any]) -> dict[str, dict[str, Array]]:
+    """The first samples, for the page."""
     shown = {population.name for population in network.populations}
     return {
         runtime: {name: np.ascontiguousarray(values[:, :count]) for name, values in spikes.items() if name in shown}

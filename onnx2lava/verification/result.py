@@ -13,6 +13,7 @@ import numpy as np
 from custom_ops.atomic_write import replacing
 from custom_ops.errors import ModelFileError
 from custom_ops.model_file import require_file
+from custom_ops.terminal import versions
 
 from ..errors import ConversionError
 from ..network import Array, Network
@@ -20,7 +21,7 @@ from .counts import FLOAT, FLOAT_NATIVE, Disagreement, LayerCheck, added
 
 __all__ = ["SCHEMA", "Note", "Verification", "Votes", "merged", "read_json", "write_json"]
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the JSON that :func:`write_json` writes."""
 
 _LARGEST_JSON = 2**30
@@ -56,11 +57,14 @@ class Votes:
         samples: how many.
         right: those that have the class of their label; None without labels.
         same: those that have the class that the file as it was read gives them; None where it votes for no classes.
+        confusion: samples by the class of their label (outer) and the one voted for; None without labels, or where there are
+            very many classes.
     """
 
     samples: int
     right: int | None
     same: int | None
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,10 @@ class Verification:
         network: its integers, which ran; likewise.
         spikes: by runtime and population, the spikes ``[T, n, *shape]`` of the first samples, uint8.
         evidence: by population that has a :class:`Disagreement`, the spikes ``[T, *shape]`` of its sample in each runtime.
+        causes: likewise, by input or population that it reads, what came in.
+        inputs: by input of the network, what went in, ``[T, n, *shape]``, in the first samples.
+        scores: by runtime, what its output said for each class, ``[n, K]``, in the first samples.
+        labels: the classes of these, ``[n]``.
     """
 
     model: Mapping[str, str]
@@ -99,6 +107,10 @@ class Verification:
     network: Network[Any] | None = field(default=None, repr=False)
     spikes: Mapping[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
     evidence: Mapping[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
+    causes: Mapping[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
+    inputs: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    scores: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    labels: Array | None = field(default=None, repr=False)
 
     @property
     def count(self) -> int:
@@ -191,8 +203,8 @@ def _sum(one: Verification, other: Verification) -> Verification:
         what = next(name for name in first if first[name] != second[name])
         raise ConversionError(f"The parts differ in their {what}: verify them with the same network, runtimes and options.")
     layers = tuple(added(a, b) for a, b in zip(one.layers, other.layers, strict=True))
-    evidence = {
-        layer.name: (one if layer.first == before.first else other).evidence.get(layer.name, {})
+    seen_by = {
+        layer.name: one if layer.first == before.first else other
         for layer, before in zip(layers, one.layers, strict=True)
         if layer.first is not None
     }
@@ -203,7 +215,8 @@ def _sum(one: Verification, other: Verification) -> Verification:
         encoder=tuple(added(a, b) for a, b in zip(one.encoder, other.encoder, strict=True)),
         seconds={name: _plus(taken, other.seconds[name]) for name, taken in one.seconds.items()},
         votes={name: _voted(each, other.votes[name]) for name, each in one.votes.items()},
-        evidence=evidence,
+        evidence={name: part.evidence.get(name, {}) for name, part in seen_by.items()},
+        causes={name: part.causes.get(name, {}) for name, part in seen_by.items()},
     )
 
 
@@ -230,7 +243,10 @@ def _plus(one: Any, other: Any) -> Any:
 
 
 def _voted(one: Votes, other: Votes) -> Votes:
-    return Votes(one.samples + other.samples, _plus(one.right, other.right), _plus(one.same, other.same))
+    confusion = None
+    if one.confusion is not None and other.confusion is not None:
+        confusion = tuple(tuple(map(sum, zip(*rows, strict=True))) for rows in zip(one.confusion, other.confusion, strict=True))
+    return Votes(one.samples + other.samples, _plus(one.right, other.right), _plus(one.same, other.same), confusion)
 
 
 def _integer(layer: LayerCheck) -> list[str]:
@@ -294,6 +310,7 @@ def _as_json(result: Verification, spikes: bool) -> dict[str, Any]:
 
     numbers: dict[str, Any] = {
         "schema": SCHEMA,
+        "versions": versions(),
         "model": dict(result.model),
         "steps": result.steps,
         "samples": [list(each) for each in result.samples],
@@ -313,6 +330,9 @@ def _as_json(result: Verification, spikes: bool) -> dict[str, Any]:
     if spikes:
         numbers["window"] = {name: _packed(each) for name, each in result.spikes.items()}
         numbers["evidence"] = {name: _packed(each) for name, each in result.evidence.items()}
+        numbers["inputs"] = _packed(result.inputs)
+        numbers["scores"] = {name: values.tolist() for name, values in result.scores.items()}
+        numbers["labels"] = None if result.labels is None else result.labels.tolist()
     return numbers
 
 
@@ -323,6 +343,9 @@ def _from_json(found: dict[str, Any]) -> Verification:
         kept = {name: each[name] for name in ("name", "reference", "size", "counts", "mismatches", "different", "agreeing")}
         return LayerCheck(**kept, first=first, per_step=per_step)
 
+    def votes(*, confusion: list[list[int]] | None, **counts: Any) -> Votes:
+        return Votes(**counts, confusion=None if confusion is None else tuple(tuple(map(int, row)) for row in confusion))
+
     return Verification(
         model=dict(found["model"]),
         steps=int(found["steps"]),
@@ -332,10 +355,13 @@ def _from_json(found: dict[str, Any]) -> Verification:
         titles=dict(found["titles"]),
         seconds=dict(found["seconds"]),
         left_out=dict(found["left_out"]),
-        votes={name: Votes(**each) for name, each in found["votes"].items()},
+        votes={name: votes(**each) for name, each in found["votes"].items()},
         remarks=tuple(Note(**each) for each in found["remarks"]),
         spikes={name: _unpacked(each) for name, each in found.get("window", {}).items()},
         evidence={name: _unpacked(each) for name, each in found.get("evidence", {}).items()},
+        inputs=_unpacked(found.get("inputs", {})),
+        scores={name: np.array(values, np.float64) for name, values in found.get("scores", {}).items()},
+        labels=None if found.get("labels") is None else np.array(found["labels"], np.int64),
     )
 
 

@@ -220,7 +220,7 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path):
         merged([parts[0], verify(NETWORK, x, against=["numpy"], samples=(2, 4))])
     with pytest.raises(ConversionError, match="no parts"):
         merged([])
-    for text in ("", "[]", '{"schema": 1}', '{"schema": 2}', "[" * 100_000):
+    for text in ("", "[]", '{"schema": 1}', '{"schema": 3}', "[" * 100_000):
         (tmp_path / "part.json").write_text(text)
         with pytest.raises(ModelFileError, match="not a result"):
             read_json(tmp_path / "part.json")
@@ -409,10 +409,12 @@ def test_results_are_numbers_that_json_keeps(tmp_path):
     result = verify(NETWORK, x, against=["ort", "numpy"])
     write_json(result, tmp_path / "a.json")
     found = json.loads((tmp_path / "a.json").read_text())
-    assert found["schema"] == 2
+    assert found["schema"] == 3
+    assert found["versions"]["sj2lava"]
+    assert found["model"]["sha256"]
     assert found["layers"][0]["spikes"] == result.layers[0].spikes == np.count_nonzero(simulate(NETWORK, x)["conv_fc.0"])
     assert "window" not in found
     back = read_json(tmp_path / "a.json")
     for field in dataclasses.fields(back):
-        if field.name not in ("given", "network", "spikes", "evidence"):
+        if field.name not in ("given", "network", "spikes", "evidence", "causes", "inputs", "scores", "labels"):
             assert getattr(back, field.name) == getattr(result, field.name), field.name
