@@ -7,6 +7,7 @@ nothing is fetched.
 import importlib.metadata
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,23 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.custom_ops.test_packaging import build_wheel, copy_sources
-from tests.docs.test_pages import BLOCK, ROOT, blocks
+from tests.custom_ops.wheel import usual_wheel
+from tests.docs.pages import ROOT, blocks, run_blocks
 
 CACHED = "_cached_packages.pth"
 
 
-def five_commands() -> list[tuple[str, str]]:
-    """Where each of the commands runs, ``""`` or ``"lava"``, and the command."""
-    page = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Your own network")[2].partition("Two more commands")[0]
-    found = [(where.strip(), text) for kind, where, text in BLOCK.findall(page) if kind == "bash"]
-    return [(where, line.partition("  #")[0].strip()) for where, text in found for line in text.splitlines()]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sources = copy_sources(tmp_path_factory.mktemp("sources"))
-    return build_wheel(sources, tmp_path_factory.mktemp("wheel"), CMAKE_ARGS="-DSNN_CUDA=OFF")[0]
+def five_commands() -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
+    """Where each of the commands runs, ``""`` or ``"lava"``, and the command; and the README's blocks behind them."""
+    found = blocks(ROOT / "README.md")
+    last = next(index for index, (_, _, text) in enumerate(found) if "onnx2lava verify" in text)
+    lines = [(where, line) for kind, where, text in found[: last + 1] if kind == "bash" for line in text.splitlines()]
+    return [(where, line.partition("  #")[0].strip()) for where, line in lines], found[last + 1 :]
 
 
 def new_environment(folder: Path, like: Path) -> Path:
@@ -58,7 +54,10 @@ def argparse_again(lava_python: Path, folder: Path) -> Path:
     return folder
 
 
-def test_five_commands_lead_from_the_wheel_to_a_verified_file(wheel: Path, lava_python: Path, tmp_path: Path) -> None:
+def test_the_readme_leads_from_the_wheel_to_a_verified_file_in_five_commands_and_goes_on(
+    lava_python: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> None:
+    wheel, _ = usual_wheel(tmp_path_factory)
     like = {"": Path(sys.executable), "lava": lava_python}
     environments = {where: new_environment(tmp_path / f"env{where}", python) for where, python in like.items()}
     work = tmp_path / "empty"
@@ -67,7 +66,7 @@ def test_five_commands_lead_from_the_wheel_to_a_verified_file(wheel: Path, lava_
     (work / "mynet.py").write_text(mynet, encoding="utf-8")
 
     more = argparse_again(lava_python, tmp_path / "more")
-    commands = five_commands()
+    commands, behind = five_commands()
     assert [shlex.split(command)[0] for _, command in commands] == ["pip", "python", "pip", "onnx2lava", "onnx2lava"]
     for where, command in commands:
         bin_folder = environments[where]
@@ -79,7 +78,7 @@ def test_five_commands_lead_from_the_wheel_to_a_verified_file(wheel: Path, lava_
         ran = subprocess.run(
             [bin_folder / words[0], *words[1:]],
             cwd=work,
-            env={**os.environ, "PATH": path, "PYTHONPATH": ""},
+            env={**os.environ, "PATH": path, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             check=False,
@@ -90,3 +89,6 @@ def test_five_commands_lead_from_the_wheel_to_a_verified_file(wheel: Path, lava_
         [environments[""] / "python", "-c", "import sj2onnx; print(sj2onnx.__file__)"], cwd=work, capture_output=True, text=True
     )
     assert installed.stdout.startswith(str(environments[""].parent))
+    # What the page says next needs nothing new: it runs where the other pages do.
+    shutil.copytree(ROOT / "models", work / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    run_blocks(behind, work, request)
