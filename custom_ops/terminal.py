@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import hashlib
 import inspect
+import json
 import logging
 import os
 import platform
@@ -10,20 +12,26 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from .errors import BridgeError
+from .atomic_write import replacing
+from .errors import BridgeError, ModelFileError
 from .lazy import missing_package
 from .version import __version__
 
-__all__ = ["application", "command", "ended_well", "printed", "progress_bar", "versions"]
+__all__ = ["WIDE", "application", "command", "ended_well", "printed", "progress_bar", "say_json", "versions"]
+
+SCHEMA = 1
+"""Version of the JSON that :func:`say_json` writes."""
 
 _PIPED_WIDTH = 200
-_WIDE = 10_000
+WIDE = 10_000
+"""Columns of a table that is printed in one piece."""
 
 
 _quiet = False
@@ -128,7 +136,7 @@ def printed(what: Sequence[Any], *, wide: bool = False, stream: IO[str] | None =
     file = sys.stdout if stream is None else stream
     console = _Console(file=file, highlight=False, markup=False, emoji=False)
     if wide:
-        console.width = _WIDE
+        console.width = WIDE
     elif not console.is_terminal:
         console.width = _PIPED_WIDTH
     for each in what:
@@ -136,6 +144,29 @@ def printed(what: Sequence[Any], *, wide: bool = False, stream: IO[str] | None =
             console.print(each, soft_wrap=True)
         else:
             console.print(each)
+
+
+def say_json(numbers: Mapping[str, Any], path: Path, model: Path) -> None:
+    """Write what a command found, for programs, with a schema number, all versions, and which file it was about.
+
+    Args:
+        numbers: what it found.
+        path: of the file to write; ``-`` is standard output.
+        model: the file, whose SHA-256 goes in as well.
+
+    Raises:
+        ModelFileError: one of the two cannot be read or written.
+    """
+    try:
+        identity = {"name": model.name, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
+        text = json.dumps({"schema": SCHEMA, "versions": versions(), "model": identity, **numbers}, indent=2) + "\n"
+        if str(path) == "-":
+            sys.stdout.write(text)
+            return
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ModelFileError(f"Cannot write {path}: {error.strerror or error}; check the folder and the space on it.") from error
 
 
 @contextlib.contextmanager

@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
-from custom_ops.terminal import application, command, ended_well, printed, progress_bar
+from custom_ops.terminal import application, command, ended_well, printed, progress_bar, say_json
 
 from .errors import ConversionError
 
@@ -46,8 +46,11 @@ _Producer = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Of NIR: whose time steps are meant: spikingjelly (default), snntorch, norse, sinabs."),
 ]
-_Wide = Annotated[bool, typer.Option("--wide", help="Print tables in one piece, however wide they are.")]
-_Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write everything that was found as JSON.")]
+_Wide = Annotated[bool, typer.Option("--wide", help="Print tables in one piece, however wide they are, with all rows.")]
+_Json = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Also write everything that was found as JSON; - for standard output, alone."),
+]
 _Report = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Also write a page with rasters, votes and membrane potentials: DIR/index.html."),
@@ -91,6 +94,7 @@ def convert(
     skip_layers: _SkipLayers = None,
     dt: _Dt = None,
     producer: _Producer = None,
+    json_file: _Json = None,
     wide: _Wide = False,
 ) -> None:
     """Convert a network for NetX or onnxruntime.
@@ -104,18 +108,22 @@ def convert(
     from .network import is_loihi
     from .outputs import of_source, require_apart, written
 
-    require_apart([model, calibration], [output, loihi_onnx])
+    require_apart([model, calibration], [output, loihi_onnx, _file(json_file)])
     loaded = _loaded(model, _options(input_kind, output_name, input_shape, num_layers, skip_layers, dt, producer))
     found = None if calibration is None else read_array(calibration)
     network = of_source(quantize(loaded, scale=_scale(scale), calibration=found), model)
     for path, size in written(network, output, loihi_onnx, inputs=[model, calibration], inline=inline).items():
-        printed([f"wrote {path} ({size:,} bytes)" if size is not None else f"removed {path}, which was of an older conversion"])
-    _show(network, output.name, wide)
-    _show_quantization(loaded, network, wide)
+        said = f"wrote {path} ({size:,} bytes)" if size is not None else f"removed {path}, which was of an older conversion"
+        printed([said], stream=_beside(json_file))
+    _show(network, output.name, wide, json_file)
+    _show_quantization(loaded, network, wide, json_file)
+    if json_file is not None:
+        say_json(_converted(loaded, network), json_file, model)
     if is_loihi(loaded):
         for option, value in (("scale", scale if scale != "auto" else None), ("calibration", calibration)):
             if value is not None:
-                printed([f"The {option} was not used: the network is made of Loihi's integers already."])
+                message = f"The {option} was not used: the network is made of Loihi's integers already."
+                printed([message], stream=_beside(json_file))
 
 
 @command(app, "inspect")
@@ -128,11 +136,18 @@ def inspect(
     skip_layers: _SkipLayers = None,
     dt: _Dt = None,
     producer: _Producer = None,
+    json_file: _Json = None,
     wide: _Wide = False,
 ) -> None:
     """Show a network layer by layer, and what Loihi would object to."""
-    options = _options(input_kind, output_name, input_shape, num_layers, skip_layers, dt, producer)
-    _show(_loaded(file, options), file.name, wide)
+    from .outputs import require_apart
+    from .verification.numbers import network_numbers
+
+    require_apart([file], [_file(json_file)])
+    network = _loaded(file, _options(input_kind, output_name, input_shape, num_layers, skip_layers, dt, producer))
+    _show(network, file.name, wide, json_file)
+    if json_file is not None:
+        say_json(network_numbers(network), json_file, file)
 
 
 @command(app, "verify")
@@ -183,7 +198,7 @@ def verify_command(
     x = input if input is not None or recorded is None else recorded.input
     if x is None:
         raise ConversionError("There is no input to run: give --input X.npy or --trace TRACE.npz.")
-    require_apart([model, input, trace, labels, calibration], [json_file])
+    require_apart([model, input, trace, labels, calibration], [_file(json_file)])
     _prepare(report)
     options = _options(input_kind, output_name, input_shape, num_layers, skip_layers, dt, producer)
     options = _completed(model, options)
@@ -221,7 +236,7 @@ def merge(
     from .outputs import require_apart
     from .verification import merged, read_json
 
-    require_apart(parts, [json_file])
+    require_apart(parts, [_file(json_file)])
     _prepare(report)
     result = merged([read_json(part) for part in parts])
     _conclude(result, json_file, report, result.model.get("name", "merged"), strict=strict, wide=wide, part=True)
@@ -231,20 +246,43 @@ def _conclude(
     result: "Verification", json_file: Path | None, report: Path | None, title: str, *, strict: bool, wide: bool, part: bool
 ) -> None:
     """Print first: what took long must not be lost because a file cannot be written."""
-    from .verification import write_json
+    from .verification import json_text, write_json
     from .verification.page import write_report
     from .verification.tables import verdicts, verification_notes, verification_table
 
-    printed([verification_table(result), *verification_notes(result), *verdicts(result)], wide=wide)
-    if json_file is not None:
+    aside = _beside(json_file)
+    printed([verification_table(result), *verification_notes(result), *verdicts(result)], wide=wide, stream=aside)
+    if aside is not None:
+        sys.stdout.write(json_text(result, spikes=part))
+    elif json_file is not None:
         write_json(result, json_file, spikes=part)
     if report is not None:
-        printed([f"wrote {write_report(result, report, title=title)}"])
+        printed([f"wrote {write_report(result, report, title=title)}"], stream=aside)
     if result.mismatches:
         raise typer.Exit(1)
     weak = [note.message for note in result.notes if note.weakens]
     if strict and weak:
         raise ConversionError(f"With --strict, {len(weak)} of the notes above are errors; the first: {weak[0]}")
+
+
+def _file(json_file: Path | None) -> Path | None:
+    """Where the JSON is to be written, if it is a file."""
+    return None if json_file is None or str(json_file) == "-" else json_file
+
+
+def _beside(json_file: Path | None) -> TextIO | None:
+    """Where tables go while JSON has standard output for itself; None for the usual place."""
+    return None if json_file is None or str(json_file) != "-" else sys.stderr
+
+
+def _converted(loaded: "Network[Any]", network: "Network[Any]") -> dict[str, Any]:
+    """The network that was made, and what that cost."""
+    from dataclasses import asdict
+
+    from .quantization import quantization_report
+    from .verification.numbers import network_numbers
+
+    return {**network_numbers(network), "quantization": [asdict(each) for each in quantization_report(loaded, network).layers]}
 
 
 def _prepare(report: Path | None) -> None:
@@ -331,17 +369,18 @@ def _samples(text: str | None) -> tuple[int, int | None]:
     raise ConversionError(f"The samples {text!r} are no range: give the first and one past the last, such as 0:1000.")
 
 
-def _show(network: "Network[Any]", title: str, wide: bool) -> None:
+def _show(network: "Network[Any]", title: str, wide: bool, json_file: Path | None) -> None:
     from .verification.tables import network_notes, network_table, relay_table
 
     relays = relay_table(network)
-    printed([network_table(network, title), *([] if relays is None else [relays]), *network_notes(network)], wide=wide)
+    tables = [network_table(network, title), *([] if relays is None else [relays])]
+    printed([*tables, *network_notes(network)], wide=wide, stream=_beside(json_file))
 
 
-def _show_quantization(loaded: "Network[Any]", network: "Network[Any]", wide: bool) -> None:
+def _show_quantization(loaded: "Network[Any]", network: "Network[Any]", wide: bool, json_file: Path | None) -> None:
     from .quantization import quantization_notes, quantization_report
     from .verification.tables import quantization_table
 
     report = quantization_report(loaded, network)
     if report.layers:
-        printed([quantization_table(report), *quantization_notes(report)], wide=wide)
+        printed([quantization_table(report), *quantization_notes(report)], wide=wide, stream=_beside(json_file))

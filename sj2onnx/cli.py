@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,12 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from custom_ops.terminal import application, command, ended_well, printed
+from custom_ops.terminal import application, command, ended_well, printed, say_json
 
 from .errors import ExportError, UnequalError, one_line
 
 # What takes long to import, the commands import themselves: help answers at once, also where there is no torch.
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import onnx
     import torch
     from torch import nn
@@ -70,6 +73,12 @@ def export_command(
             show_default=False,
         ),
     ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", help="Also write what was exported and checked as JSON; - for standard output, alone."
+        ),
+    ] = None,
 ) -> None:
     """Export a network as one ONNX file that any onnxruntime runs."""
     from spikingjelly.activation_based import functional
@@ -101,13 +110,17 @@ def export_command(
             )
         if inline:
             write_model(inlined(model), output)
-        printed([f"wrote {output} ({output.stat().st_size:,} bytes, {_spiking_layers(model)} spiking layers)"])
+        aside = sys.stderr if json_file is not None and str(json_file) == "-" else None
+        printed([f"wrote {output} ({output.stat().st_size:,} bytes, {_spiking_layers(model)} spiking layers)"], stream=aside)
+        found = None
         if check_file:
             with Console(stderr=True).status("comparing with SpikingJelly"):
                 found = _checked(net, model, example, step_mode, stateful, opset)
-            printed([_table(found)])
-            if any(layer.wrong for layer in found):
-                raise UnequalError(f"The network does not give over time what {output} gives: see the rows that differ.")
+            printed([_table(found)], stream=aside)
+        if json_file is not None:
+            say_json(_numbers(model, found), json_file, output)
+        if any(layer.wrong for layer in found or []):
+            raise UnequalError(f"The network does not give over time what {output} gives: see the rows that differ.")
     except UnequalError as error:
         Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
@@ -239,6 +252,20 @@ def _sizes(text: str) -> list[int]:
     if not all(part.isascii() and part.isdigit() and len(part) < 19 and int(part) > 0 for part in parts):
         raise ExportError(f"The shape {text[:60]!r} is not a list of positive whole numbers: write it like 4,1,3,32,32.")
     return [int(part) for part in parts]
+
+
+def _numbers(model: "onnx.ModelProto", found: "list[LayerCheck] | None") -> dict[str, Any]:
+    """What is in the file, and how near its layers come to the network's, where that was asked for."""
+
+    def shapes(values: "Iterable[onnx.ValueInfoProto]") -> dict[str, list[str | int]]:
+        return {each.name: [dim.dim_param or dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in values}
+
+    return {
+        "inputs": shapes(model.graph.input),
+        "outputs": shapes(model.graph.output),
+        "metadata": {entry.key: entry.value for entry in model.metadata_props},
+        "layers": None if found is None else [asdict(each) for each in found],
+    }
 
 
 def _spiking_layers(model: "onnx.ModelProto") -> int:

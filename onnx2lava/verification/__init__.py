@@ -2,7 +2,7 @@
 
 from .compare import verify
 from .counts import Disagreement, LayerCheck
-from .result import Note, Verification, Votes, merged, read_json, write_json
+from .result import Note, Verification, Votes, json_text, merged, read_json, write_json
 
 __all__ = [
     "Disagreement",
@@ -10,6 +10,7 @@ __all__ = [
     "Note",
     "Verification",
     "Votes",
+    "json_text",
     "merged",
     "read_json",
     "verify",

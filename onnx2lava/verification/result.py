@@ -19,7 +19,7 @@ from ..errors import ConversionError
 from ..network import Array, Network
 from .counts import FLOAT, FLOAT_NATIVE, Disagreement, LayerCheck, added
 
-__all__ = ["SCHEMA", "Note", "Verification", "Votes", "merged", "read_json", "write_json"]
+__all__ = ["SCHEMA", "Note", "Verification", "Votes", "json_text", "merged", "read_json", "write_json"]
 
 SCHEMA = 3
 """Version of the JSON that :func:`write_json` writes."""
@@ -276,12 +276,16 @@ def write_json(result: Verification, path: str | os.PathLike[str], *, spikes: bo
     Raises:
         ModelFileError: the file cannot be written.
     """
-    text = json.dumps(_as_json(result, spikes), indent=2)
     try:
         with replacing(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_text(json_text(result, spikes=spikes), encoding="utf-8")
     except OSError as error:
         raise ModelFileError(f"Cannot write {path}: {error.strerror or error}; check the folder and the space on it.") from error
+
+
+def json_text(result: Verification, *, spikes: bool = False) -> str:
+    """What :func:`write_json` writes."""
+    return json.dumps(_as_json(result, spikes), indent=2) + "\n"
 
 
 def read_json(path: str | os.PathLike[str]) -> Verification:

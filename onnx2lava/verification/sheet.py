@@ -9,6 +9,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from custom_ops.terminal import WIDE
+
 __all__ = ["Sheet"]
 
 _LONGEST_NAME = 28
@@ -16,7 +18,7 @@ _LONGEST_NAME = 28
 _GAP = 3
 """Spaces between two columns."""
 _MOST_ROWS = 300
-"""Of one table: nobody reads more, and each takes milliseconds."""
+"""Of one table: few read more, and each takes milliseconds. A table in one piece has all."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Sheet:
     left: Sequence[str] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if len(self.rows) > _MOST_ROWS:
+        if len(self.rows) > _MOST_ROWS and options.max_width < WIDE:
             yield replace(self, rows=self.rows[:_MOST_ROWS])
-            yield Text(f"and {len(self.rows) - _MOST_ROWS:,} more rows")
+            yield Text(f"and {len(self.rows) - _MOST_ROWS:,} more rows, which --wide shows")
             return
         width = options.max_width
         kept = [0, *self._filled()]

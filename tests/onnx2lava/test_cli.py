@@ -1,6 +1,7 @@
 """The command line: exit codes, messages without traceback, files that are whole or not there, and tables that can be read."""
 
 import hashlib
+import io
 import json
 import os
 import pty
@@ -17,6 +18,8 @@ import onnx
 import pytest
 from rich.console import Console
 
+from custom_ops import __version__
+from custom_ops.terminal import WIDE
 from custom_ops.trace import Trace, read_trace, write_trace
 from onnx2lava import CubaNeuron, load, load_netx, quantize, to_onnx, verify
 from onnx2lava.network import INPUT
@@ -24,6 +27,7 @@ from onnx2lava.outputs import SOURCE
 from onnx2lava.quantization import quantization_report
 from onnx2lava.targets.numpy import simulate
 from onnx2lava.verification import read_json
+from onnx2lava.verification.sheet import Sheet
 from onnx2lava.verification.tables import network_table, quantization_table, verification_table
 from tests.onnx2lava.commands import ROOT, run, start
 from tests.onnx2lava.networks import assert_same, assert_same_numbers, chains, graphs, like_trained, spikes
@@ -47,6 +51,46 @@ def folder(made, tmp_path):
     for path in made.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("inspect", "in.onnx"),
+        ("convert", "in.onnx", "-o", "out.net"),
+        ("convert", "float.onnx", "-o", "out.net", "--scale", "64"),
+        ("verify", "in.onnx", "--input", "x.npy", "--against", "ort,numpy"),
+    ],
+    ids=" ".join,
+)
+def test_json_on_standard_output_stands_alone_and_says_of_what_it_is(folder, command):
+    onnx.save(to_onnx(like_trained()), folder / "float.onnx")
+    found = json.loads(run(*command, "--json", "-", folder=folder, code=0))
+    assert found["schema"] >= 1
+    assert found["versions"]["sj2lava"] == __version__
+    assert found["model"] == {"name": command[1], "sha256": hashlib.sha256((folder / command[1]).read_bytes()).hexdigest()}
+    network = load(folder / command[1])
+    assert [layer["name"] for layer in found["layers"]] == [each.name for each in network.populations]
+    if command[0] == "inspect":
+        assert [layer["neurons"] for layer in found["layers"]] == [each.neurons for each in network.populations]
+        run(*command, "--json", "found.json", folder=folder, code=0)
+        assert json.loads((folder / "found.json").read_text()) == found
+    if command[0] == "convert":
+        assert len(found["quantization"]) == (len(network.populations) if "float" in command[1] else 0)
+        assert (folder / "out.net").exists()
+    if command[0] != "verify":
+        assert "is also an input" in run(*command, "--json", command[1], folder=folder, code=2)
+
+
+def test_a_wide_table_has_all_rows():
+    rows = [[str(index), "x"] for index in range(1000)]
+    sheet = Sheet("many", ("layer", "what"), rows)
+    for width, last in ((80, "299"), (WIDE, "999")):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(sheet)
+        shown = console.export_text().splitlines()
+        assert any(line.split()[:1] == [last] for line in shown)
+        assert any("700 more rows" in line for line in shown) == (width == 80)
 
 
 def test_convert_writes_both_files_and_inspect_shows_them(folder):

@@ -1,5 +1,7 @@
 """The command ``sj2onnx``."""
 
+import hashlib
+import json
 import subprocess
 from pathlib import Path
 
@@ -67,9 +69,15 @@ def test_a_network_is_exported_with_its_weights_and_checked(folder: Path) -> Non
 
 
 def test_one_step_is_exported_with_its_states_and_checked_over_time(folder: Path) -> None:
-    done = run(folder, "export", "my_net:make", "--shape", "2,1,8,8", "--step-mode", "s", "-o", "net.onnx", "--check")
+    done = run(
+        folder, "export", "my_net:make", "--shape", "2,1,8,8", "--step-mode", "s", "-o", "net.onnx", "--check", "--json", "-"
+    )
     assert done.returncode == 0, done.stderr
-    assert "mismatch rate" in done.stdout
+    assert "mismatch rate" in done.stderr
+    found = json.loads(done.stdout)
+    assert found["model"]["sha256"] == hashlib.sha256((folder / "net.onnx").read_bytes()).hexdigest()
+    assert list(found["inputs"]) == ["input", "2.v", "5.v"]
+    assert [layer["name"] for layer in found["layers"]][:2] == ["2", "5"]
     assert [value.name for value in onnx.load(folder / "net.onnx").graph.input] == ["input", "2.v", "5.v"]
 
 
