@@ -220,7 +220,7 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path):
         merged([parts[0], verify(NETWORK, x, against=["numpy"], samples=(2, 4))])
     with pytest.raises(ConversionError, match="no parts"):
         merged([])
-    for text in ("", "[]", '{"schema": 1}', '{"schema": 3}', "[" * 100_000):
+    for text in (" ", "[]", '{"schema": 1}', '{"schema": 3}', "[" * 100_000):
         (tmp_path / "part.json").write_text(text)
         with pytest.raises(ModelFileError, match="not a result"):
             read_json(tmp_path / "part.json")
