@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.warm import Warm
+from tests.warm import Warm
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(python|bash)( lava| \w+\.py)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -23,6 +23,11 @@ def run(command: list[str | Path], folder: Path, bin_folder: Path) -> None:
     path = os.pathsep.join([str(bin_folder), os.environ["PATH"]])
     finished = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, f"{command}\n{finished.stdout}\n{finished.stderr}"
+
+
+def run_in(python: Warm, arguments: list[str], folder: Path) -> None:
+    finished = python.run(arguments, folder)
+    assert finished.returncode == 0, f"python {' '.join(arguments)}\n{finished.stdout}\n{finished.stderr}"
 
 
 def as_python(line: str) -> list[str] | None:
@@ -41,7 +46,7 @@ def run_blocks(found: list[tuple[str, str, str]], folder: Path, request: pytest.
             continue
         python: Warm = request.getfixturevalue("warm_lava" if where == "lava" else "warm")
         if kind == "python":
-            python.run(["-c", text], folder)
+            run_in(python, ["-c", text], folder)
             continue
         for line in text.replace("\\\n", " ").splitlines():
             command = line.partition("  #")[0].strip()
@@ -49,6 +54,6 @@ def run_blocks(found: list[tuple[str, str, str]], folder: Path, request: pytest.
                 run(["make", "--dry-run", *command.split()[1:]], ROOT, Path(sys.executable).parent)
             elif command and not command.startswith(("#", "pip install")):
                 if arguments := as_python(command):
-                    python.run(arguments, folder)
+                    run_in(python, arguments, folder)
                 else:
                     run(["bash", "-c", command], folder, python.bin_folder)

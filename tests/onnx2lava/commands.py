@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
-from tests.forked_commands import forked
+from tests.warm import Warm
 
 __all__ = ["ROOT", "run", "start"]
 
@@ -24,7 +25,7 @@ def run(*arguments, folder, code, environment=None):
         process = start(*arguments, folder=folder, environment=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         (out, err), came = process.communicate(), process.returncode
     else:
-        ended = forked("onnx2lava", *arguments, folder=folder)
+        ended = _warm().run(["-m", "onnx2lava", *map(str, arguments)], folder)
         out, err, came = ended.stdout, ended.stderr, ended.returncode
     assert came == code, err + out
     assert "Traceback" not in err
@@ -33,3 +34,9 @@ def run(*arguments, folder, code, environment=None):
         assert len(err.strip().splitlines()) == 1, err
         assert err.startswith("Error: ")
     return err if code == 2 else out
+
+
+@cache
+def _warm() -> Warm:
+    imports = "onnx2lava.cli", "onnx2lava.outputs", "onnx2lava.quantization", "onnx2lava.targets"
+    return Warm(Path(sys.executable), imports)

@@ -3,13 +3,15 @@
 import hashlib
 import json
 import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
 
-from tests.forked_commands import forked
+from tests.warm import Warm
 
 NETWORK = """
 from spikingjelly.activation_based import layer, neuron, surrogate
@@ -28,8 +30,14 @@ def nothing():
 """
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return forked("sj2onnx", *arguments, folder=folder)
+def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return _warm().run(["-m", "sj2onnx", *arguments], folder)
+
+
+@cache
+def _warm() -> Warm:
+    imports = "sj2onnx.cli", "sj2onnx.torch_export", "torch._dynamo", "torch.onnx._internal.exporter._core"
+    return Warm(Path(sys.executable), imports)
 
 
 @pytest.fixture
