@@ -12,15 +12,16 @@ from torch import nn
 
 from .blocks import BlockContainer
 from .errors import ExportError
+from .imported_from_nir import with_states_inside
 
 __all__ = ["as_it_was", "copied", "unwrapped"]
 
 
 def unwrapped(net: nn.Module) -> nn.Module:
-    """The network inside of what ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` wrap around it.
+    """The network inside of ``DataParallel``, ``DistributedDataParallel``, ``torch.compile`` and ``import_from_nir``'s graphs.
 
     Raises:
-        ExportError: ``net`` is no ``torch.nn.Module``.
+        ExportError: ``net`` is no ``torch.nn.Module``, or one of ``import_from_nir`` with feedback.
     """
     if not isinstance(net, nn.Module):
         raise ExportError(
@@ -28,7 +29,7 @@ def unwrapped(net: nn.Module) -> nn.Module:
         )
     while (inner := _inside(net)) is not None:
         net = inner
-    return net
+    return with_states_inside(net)
 
 
 def copied(net: nn.Module) -> nn.Module:

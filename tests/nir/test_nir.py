@@ -15,17 +15,19 @@ import sinabs.layers
 import snntorch
 import snntorch.utils
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from norse.torch.utils.export_nir import to_nir as norse_to_nir
 from sinabs.nir import to_nir as sinabs_to_nir
 from snntorch.export_nir import export_to_nir as snntorch_to_nir
 from spikingjelly.activation_based import functional, layer, neuron, nir_exchange
 from torch import nn
 
+import custom_ops
 import onnx2lava
 import sj2onnx
 from onnx2lava.targets.nir import save_nir
 from onnx2lava.targets.numpy import simulate
+from sj2onnx import ExportError
 
 from ..conftest import ROOT
 from ..onnx2lava.networks import float_networks, networks, spikes
@@ -65,6 +67,24 @@ def test_graphs_mean_what_spikingjelly_imports(graph: Graph) -> None:
     (last,) = network.outputs
     found = simulate(network, {"input": x})[last]
     assert (found.reshape(np.stack(steps).shape) == np.stack(steps)).all()
+
+
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(graphs(everything=False))
+def test_what_spikingjelly_imports_is_exported(graph: Graph) -> None:
+    x = torch.from_numpy(_random(graph))
+    try:
+        net = nir_exchange.import_from_nir(graph.nir(), step_mode="m")
+    except NotImplementedError:  # feedback, which it runs step by step
+        net = nir_exchange.import_from_nir(graph.nir(), step_mode="s")
+        with pytest.raises(ExportError, match="feeds spikes back"):
+            sj2onnx.export(net, x[0], stateful=True)
+        return
+    with torch.no_grad():
+        expected, _ = net(x, None)
+    model = sj2onnx.export(net, x)
+    (found,) = custom_ops.session(model).run(None, {model.graph.input[0].name: x.numpy()})
+    assert (found == expected.numpy()).all()
 
 
 # Producers.
