@@ -66,6 +66,7 @@ def serve(imports: Sequence[str]) -> None:
     """Answer each line of standard input, ``[arguments, folder, [output, errors]]``, with a line: the exit code."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # for imports that print
+    sys.path[0] = str(Path.cwd())  # and not this folder, where lava is a folder of tests
     for name in imports:
         with suppress(ImportError):
             import_module(name)
