@@ -159,18 +159,16 @@ def test_pads_below_zero(kind, pads):
 
 
 def test_the_random_networks_have_everything_that_edges_can_say():
-    """Or the tests above would prove nothing about it."""
+    """Or the tests above would prove nothing about it. What a seed gives depends on what else has been imported."""
     reached: set[str] = set()
     rates: list[float] = []
 
-    @seed(2)
-    @settings(max_examples=400, deadline=None, database=None)
+    @settings(max_examples=200, deadline=None, database=None)
     @given(networks())
     def collect(network):
         reached.update(_properties(network))
         rates.extend(values.mean() for values in simulate(network, spikes(network, 4, 2)).values())
 
-    collect()
     named = {f"populations {count}" for count in range(2, 9)} | {"Conv", "ConvTranspose", "Dense", "uneven pads", "counts"}
     named |= {
         "several inputs",
@@ -184,6 +182,10 @@ def test_the_random_networks_have_everything_that_edges_can_say():
         "reads",
     }
     named |= {"image out of a matrix", "depths that differ", "several readers", "grouped", "strided", "dilated"}
+    for number in range(6):
+        seed(number)(collect)()
+        if named <= reached:
+            break
     assert named <= reached, sorted(named - reached)
     assert np.mean([0 < rate < 1 for rate in rates]) > 0.6
 
