@@ -7,11 +7,12 @@ another network with the library than without: such functions get a name that th
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import onnx
 from onnx import AttributeProto, numpy_helper
 
+from .all_nodes import all_nodes
 from .operators import DOMAIN, OPERATORS, Form
 from .operators.definition import with_defaults
 
@@ -43,7 +44,7 @@ def as_written(model: onnx.ModelProto) -> onnx.ModelProto:
         if function.domain == DOMAIN and function.name in names:
             function.domain = AS_WRITTEN
         function.opset_import.add(domain=AS_WRITTEN, version=1)
-    for node in _nodes(itertools.chain(changed.graph.node, *(function.node for function in changed.functions))):
+    for node in all_nodes(itertools.chain(changed.graph.node, *(function.node for function in changed.functions))):
         if node.domain == DOMAIN and node.op_type in names:
             node.domain = AS_WRITTEN
     return changed
@@ -71,14 +72,6 @@ def _known(name: str) -> frozenset[bytes]:
                 copy.CopyFrom(body)
                 signatures.add(_signature(with_defaults(copy, given)))
     return frozenset(signatures)
-
-
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _nodes(graph.node)
 
 
 def signatures(graph: onnx.GraphProto) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import prod
 
 import numpy as np
@@ -11,6 +11,8 @@ import onnx
 import onnx.inliner
 from onnx import NodeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+
+from .all_nodes import all_nodes
 
 __all__ = ["INLINED", "inlined"]
 
@@ -97,12 +99,12 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     del result.graph.value_info[:]
     result.graph.value_info.extend(kept_shapes)
     versions = {entry.domain: entry.version for entry in result.opset_import}
-    used = {node.domain for node in _nodes(result.graph)}
+    used = {node.domain for node in all_nodes(result.graph.node)}
     kept = [entry for entry in result.opset_import if entry.domain in used or entry.domain == ""]
     del result.opset_import[:]
     result.opset_import.extend(kept)
     _give_constants_to_loops(result.graph, versions.get("", 1))
-    for node in _nodes(result.graph):
+    for node in all_nodes(result.graph.node):
         _write_defaults(node, versions.get(node.domain, 1))
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     helper.set_model_props(result, {**metadata, INLINED: _kept_of(model, result)})
@@ -115,7 +117,7 @@ def _with_all_attributes(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.CopyFrom(model)
     defaults = {(each.domain, each.name): each.attribute_proto for each in copy.functions if each.attribute_proto}
     for nodes in (copy.graph.node, *(function.node for function in copy.functions)):
-        for node in _all_nodes(nodes):
+        for node in all_nodes(nodes):
             given = {attribute.name for attribute in node.attribute}
             wanted = defaults.get((node.domain, node.op_type), ())
             node.attribute.extend([attribute for attribute in wanted if attribute.name not in given])
@@ -132,17 +134,6 @@ def _kept_of(model: onnx.ModelProto, result: onnx.ModelProto) -> str:
     del kept.graph.initializer[:]
     kept.graph.initializer.extend(missing)
     return base64.b64encode(zlib.compress(kept.SerializeToString(deterministic=True), 9)).decode()
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[NodeProto]:
-    return _all_nodes(graph.node)
-
-
-def _all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    for node in nodes:
-        yield node
-        for inner in _graphs(node):
-            yield from _all_nodes(inner.node)
 
 
 def _graphs(node: NodeProto) -> list[onnx.GraphProto]:

@@ -7,13 +7,14 @@ each of its values must then be made of the same operators and numbers as in the
 import base64
 import binascii
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import helper
 
+from .all_nodes import all_nodes
 from .bodies import signatures
 from .errors import ModelFileError
 from .inlining import INLINED, inlined
@@ -73,7 +74,7 @@ def _require_small(model: onnx.ModelProto, room: int) -> None:
     open_: set[tuple[str, str]] = set()
 
     def size(nodes: Iterable[onnx.NodeProto]) -> int:
-        return sum(called(node) for node in _nodes(nodes))
+        return sum(called(node) for node in all_nodes(nodes))
 
     def called(node: onnx.NodeProto) -> int:
         key = (node.domain, node.op_type)
@@ -92,14 +93,6 @@ def _require_small(model: onnx.ModelProto, room: int) -> None:
 
     if size(model.graph.node) > room:
         _refuse("what it keeps of them becomes much larger than itself")
-
-
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _nodes(graph.node)
 
 
 def _require_same(model: onnx.ModelProto, whole: onnx.ModelProto) -> None:

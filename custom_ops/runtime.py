@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import onnx
 import onnxruntime
 
 from . import gpu
+from .all_nodes import all_nodes
 from .bodies import as_written
 from .errors import ModelFileError, RuntimeUnavailableError
 from .model_file import read_model
@@ -135,20 +135,11 @@ def _check_attributes(model: onnx.ModelProto) -> None:
 
     In a function an attribute may come from its caller: the native library sees its value, which is not looked for here.
     """
-    for node in _nodes(model.graph.node):
+    for node in all_nodes(model.graph.node):
         _check_node(node, in_function=False)
     for function in model.functions:
-        for node in _nodes(function.node):
+        for node in all_nodes(function.node):
             _check_node(node, in_function=True)
-
-
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """All nodes, those of the graphs in them as well; protobuf itself bounds the depth."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _nodes(graph.node)
 
 
 def _check_node(node: onnx.NodeProto, *, in_function: bool) -> None:
