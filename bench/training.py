@@ -19,6 +19,7 @@ from .workloads import TRAINING
 __all__ = ["BLOCKS", "SPIKINGJELLY", "network_steps", "neuron_steps"]
 
 BLOCKS, SPIKINGJELLY = "ours, BlockContainers", "SpikingJelly, IFNode"
+_LAST = "memory with the channels last"
 _RUNS = 21
 
 
@@ -44,16 +45,14 @@ def network_steps() -> dict[str, float]:
 
         return run
 
-    last = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).view(x.shape)
-    plain = FloatMNISTNet(channels, size)
-    return _by_turns(
-        {
-            SPIKINGJELLY: step(plain, x),
-            BLOCKS: step(MNISTNet(channels, size), x),
-            "ours, with the quantised norm": step(normed, x),
-            "ours, memory with the channels last": step(MNISTNet(channels, size).to(memory_format=torch.channels_last), last),  # type: ignore[call-overload]
-        }
-    )
+    nets = {
+        SPIKINGJELLY: FloatMNISTNet(channels, size),
+        f"{SPIKINGJELLY}, {_LAST}": FloatMNISTNet(channels, size).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        BLOCKS: MNISTNet(channels, size),
+        f"{BLOCKS}, memory with the channels first": MNISTNet(channels, size).to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
+        "ours, with the quantised norm": normed,
+    }
+    return _by_turns({name: step(net, x) for name, net in nets.items()})
 
 
 def neuron_steps() -> dict[str, float]:

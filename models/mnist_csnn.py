@@ -15,6 +15,9 @@ __all__ = ["FloatMNISTNet", "MNISTNet", "digits", "mnist"]
 class MNISTNet(nn.Module):
     """Four convolutions, of which every second halves the image, and two linear layers; IF neurons, no biases.
 
+    Its images lie in memory with their channels last, which is faster to train: the same spikes, and gradients summed in
+    another order.
+
     Args:
         channels: channels of every convolution.
         image_size: height and width of the image, a multiple of 4.
@@ -32,6 +35,7 @@ class MNISTNet(nn.Module):
             _block(nn.Linear(channels * (image_size // 4) ** 2, 128, bias=False)),
             _block(nn.Linear(128, 10, bias=False)),
         )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Spikes ``[T, N, inputs, H, W]`` → spikes of the ten classes ``[T, N, 10]``."""

@@ -173,7 +173,7 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
         Formula: ``quantize_8bit`` of ``lava.lib.dl.slayer.neuron.base.Neuron``, with the same float operations.
         """
         weight, step = weight.to(torch.float32), 2 / self.scale
-        if native.serves(weight) and weight.is_contiguous():
+        if native.serves(weight) and native.lies_dense(weight):
             whole: torch.Tensor = _WholeWeight.apply(weight, step)  # type: ignore[no-untyped-call]
             return whole
         halves: torch.Tensor = lava_exchange.step_quantize(weight / step)
@@ -348,7 +348,7 @@ class _WholeWeight(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Straight through inside of the range."""
         (weight,) = ctx.saved_tensors
-        return native.whole_weights(weight, ctx.step, grad.contiguous()), None
+        return native.whole_weights(weight, ctx.step, grad), None
 
 
 class _Whole(torch.autograd.Function):

@@ -12,7 +12,7 @@ from custom_ops.errors import RuntimeUnavailableError
 
 from .errors import BlockError
 
-__all__ = ["Backward", "Forward", "available", "backward", "forward", "serves", "switched_off", "whole_weights"]
+__all__ = ["Backward", "Forward", "available", "backward", "forward", "lies_dense", "serves", "switched_off", "whole_weights"]
 
 _POINTER, _WHOLE, _INT32, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _WITH_DATA = (torch.Tensor, torch.nn.Parameter)
@@ -113,6 +113,11 @@ def serves(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and type(x) in _WITH_DATA and not torch.compiler.is_compiling() and available()
 
 
+def lies_dense(weight: torch.Tensor) -> bool:
+    """Whether weights follow one another in memory without gaps, as torch lays them out or with the channels last."""
+    return weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
+
+
 @contextmanager
 def switched_off() -> Iterator[None]:
     """Do without the library for a while: torch's own operators give the same spikes, more slowly."""
@@ -152,9 +157,12 @@ def whole_weights(weight: torch.Tensor, step: float, grad_whole: torch.Tensor | 
     """``snn_training_weights``: weights in weight units, or with ``grad_whole``, their gradient, that of ``weight``.
 
     Args:
-        weight: real values, float32 and contiguous.
+        weight: real values, float32, as :func:`lies_dense` wants them.
         step: real value of two weight units.
-        grad_whole: as ``weight``.
+        grad_whole: of the same shape.
+
+    Returns:
+        Values that lie in memory as ``weight`` does.
 
     Raises:
         BlockError: the library refuses the call.
@@ -162,6 +170,8 @@ def whole_weights(weight: torch.Tensor, step: float, grad_whole: torch.Tensor | 
     library = _library()
     assert library is not None
     result = torch.empty_like(weight)
+    if grad_whole is not None and grad_whole.stride() != weight.stride():
+        grad_whole = torch.empty_like(weight).copy_(grad_whole)
     given = None if grad_whole is None else grad_whole.data_ptr()
     _require_success(library.snn_training_weights(weight.data_ptr(), given, result.data_ptr(), weight.numel(), step))
     return result

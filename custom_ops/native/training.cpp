@@ -1,5 +1,9 @@
 #include "training.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -99,6 +103,20 @@ const char* wrong(const TrainingBackward& call) {
   return nullptr;
 }
 
+// Large memory that is about to be written is best had in pages of 2 MiB: fresh memory comes page by page, and of small ones getting them
+// takes as long as the work does. Where there are none, nothing changes.
+void ask_for_large_pages(void* begin, std::int64_t steps, std::int64_t neurons) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t page = 1 << 21;
+  const auto bytes = static_cast<std::uintptr_t>(steps) * static_cast<std::uintptr_t>(neurons) * sizeof(float);
+  const std::uintptr_t from = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
+  const std::uintptr_t to = (reinterpret_cast<std::uintptr_t>(begin) + bytes) / page * page;
+  if (begin && from < to) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
+#else
+  (void)begin, (void)steps, (void)neurons;
+#endif
+}
+
 // What was written to `charged`.
 struct Potentials {
   std::int32_t lowest = INT32_MAX, highest = INT32_MIN;
@@ -186,6 +204,7 @@ std::size_t neurons_in(std::int64_t tile, std::int64_t neurons) {
 const char* training_forward(const TrainingForward& call, int threads) try {
   if (const char* what = wrong(call)) return what;
   if (threads < 1 || threads > most_threads) return "The number of threads is outside 1 ... 1024.";
+  for (float* each : {call.spikes, call.charged, call.currents, call.voltages}) ask_for_large_pages(each, call.steps, call.neurons);
   std::vector<Potentials> found(static_cast<std::size_t>((call.neurons + tile_neurons - 1) / tile_neurons));
   over_tiles(call.steps, call.neurons, threads, [&](std::int64_t tile) {
     forward_tile(call, tile * tile_neurons, neurons_in(tile, call.neurons), found[static_cast<std::size_t>(tile)]);
@@ -211,6 +230,7 @@ const char* training_forward(const TrainingForward& call, int threads) try {
 const char* training_backward(const TrainingBackward& call, int threads) try {
   if (const char* what = wrong(call)) return what;
   if (threads < 1 || threads > most_threads) return "The number of threads is outside 1 ... 1024.";
+  ask_for_large_pages(call.grad_x, call.steps, call.neurons);
   // Sums of the tiles are added in their order, so that the result does not depend on the threads.
   const std::size_t tiles = static_cast<std::size_t>((call.neurons + tile_neurons - 1) / tile_neurons);
   std::vector<double> i_sums(tiles), v_sums(tiles);

@@ -1,6 +1,7 @@
 """All steps of CUBA neurons as one operator: in the native library, in torch's operators and traced, forward and backward."""
 
 import ctypes
+import itertools
 from contextlib import nullcontext
 from typing import Any
 
@@ -377,12 +378,13 @@ def test_what_is_not_a_number_stays_so() -> None:
     assert x.grad[:, 1].isfinite().all()
 
 
-def test_a_block_trains_alike_with_and_without_the_library() -> None:
+def test_a_block_trains_alike_with_and_without_the_library_and_in_any_layout() -> None:
     found = []
-    for off in (False, True):
+    for off, layout in itertools.product((False, True), (torch.contiguous_format, torch.channels_last)):
         torch.manual_seed(0)
         block = BlockContainer(nn.Conv2d(2, 4, 3), neuron.IFNode(surrogate_function=surrogate.ATan(), detach_reset=True))
         nn.init.normal_(block.synapse.weight, 0.0, 1.5)  # some of them beyond 8 bits
+        block.to(memory_format=layout)
         x = (torch.rand(6, 2, 2, 7, 7) < 0.4).float().requires_grad_()
         target = torch.randn(6, 2, 4, 5, 5)
         if off:
@@ -395,8 +397,12 @@ def test_a_block_trains_alike_with_and_without_the_library() -> None:
         functional.reset_net(block)
         found.append((spikes.detach(), x.grad, block.synapse.weight.grad, block.synapse.bias.grad))
     assert 0.05 < found[0][0].mean() < 0.95
-    for one, other in zip(*found, strict=True):
-        assert torch.equal(one, other)  # at a scale of 64 nothing is rounded on the way
+    for with_library, without in (found[::2], found[1::2]):
+        for one, other in zip(with_library, without, strict=True):
+            assert torch.equal(one, other)  # at a scale of 64 nothing is rounded on the way
+    assert torch.equal(found[0][0], found[1][0])
+    for one, other in zip(found[0][1:], found[1][1:], strict=True):
+        torch.testing.assert_close(one, other)  # torch sums in another order
 
 
 WRONG = {

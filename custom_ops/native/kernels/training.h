@@ -6,6 +6,8 @@
 // internal linkage.
 #pragma once
 
+#include <cstring>
+
 #include "neurons.h"
 #include "tile.h"
 
@@ -76,9 +78,13 @@ void training_forward_rows(TrainingForwardTile& tile) {
     float* charged = with_charged ? tile.charged + row : nullptr;
     float inverse_std = 1.0f;
     if constexpr (input == TrainingInput::normed) {
+      const std::size_t period = tile.channels * tile.inner;  // after so many neurons the same channels come again
+      const std::size_t first = count < period ? count : period;
       std::size_t channel = tile.first_channel, left = tile.first_left;
-      for (std::size_t i = 0; i < count; left = tile.inner, channel = channel + 1 == tile.channels ? 0 : channel + 1)
-        for (; left > 0 && i < count; --left) means[i++] = tile.means[t * tile.channels + channel];
+      for (std::size_t i = 0; i < first; left = tile.inner, channel = channel + 1 == tile.channels ? 0 : channel + 1)
+        for (; left > 0 && i < first; --left) means[i++] = tile.means[t * tile.channels + channel];
+      for (std::size_t i = first; i < count; i += period)
+        std::memcpy(means + i, means, (count - i < period ? count - i : period) * sizeof(float));
       inverse_std = tile.inverse_stds[t];
     }
     if constexpr (current == Current::kept) {
