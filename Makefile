@@ -23,7 +23,7 @@ help:
 	@echo "make fuzz-guided   files that reach new lines of the readers, by atheris (SECONDS_EACH=600 for .onnx and for .net)"
 	@echo "make people        random networks as people write them, exported equal or refused in words (CASES=1000)"
 	@echo "make nir           random NIR graphs in onnxruntime, slayer, NetX and Lava (CASES=100; ten minutes)"
-	@echo "make graphs        random networks of layers in any order, and graphs of them, converted equal or refused (CASES=3000)"
+	@echo "make graphs        random networks of layers in any order, and graphs of them, converted equal or refused (CASES=3000 SEED=0)"
 	@echo "make kills         kill conversions at random moments (KILLS=1000)"
 	@echo "make matrix        the core on every supported Python, with the oldest and the newest numpy, onnx and onnxruntime"
 	@echo "make wheels        what is published, into dist/: for x86-64 and AArch64, any glibc from 2.17 on; installed and tested"
@@ -173,7 +173,7 @@ nir: env env-lava .venv/peers
 # Half a CPU second for each.
 graphs: CASES := $(if $(filter command line environment,$(origin CASES)),$(CASES),3000)
 graphs: env
-	CASES=$(CASES) .venv/bin/python -m pytest -q tests/sj2onnx/test_random_graphs.py -k "any_order or test_graphs"
+	CASES=$(CASES) SEED=$(or $(SEED),0) .venv/bin/python -m pytest -q tests/sj2onnx/test_random_graphs.py -k "any_order or test_graphs"
 
 kills: env
 	.venv/bin/python -m tests.faults --kills $(KILLS)

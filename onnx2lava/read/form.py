@@ -39,11 +39,14 @@ __all__ = [
     "source",
     "transposed",
     "unwound",
+    "with_constant",
 ]
 
 
 _CALLS_PER_TERM = 16
 """What a term costs in an operation on its form, in calls of NumPy."""
+_LARGEST_DIVISOR = 2**53
+"""Beyond which float64 does not tell whole numbers apart."""
 
 
 class FormError(Exception):
@@ -76,21 +79,28 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """The sum of ``terms``, and ``constant``.
+    """The sum of ``terms``, and a constant.
 
     Args:
         axes: where time, batch and features lie.
         features: the natural shape of one sample at one time step.
         terms: their steps all end with ``features``.
-        constant: float64, with as many axes as ``features``, broadcast to it.
+        numerator: of the constant, float64, with as many axes as ``features``, broadcast to it.
         budget: of the file that the value comes from, on which all draw that is done with it.
+        divisor: of the constant, as that of a :class:`Term`.
     """
 
     axes: Axes
     features: Shape
     terms: tuple[Term, ...]
-    constant: Array
+    numerator: Array
     budget: Budget
+    divisor: int = 1
+
+    @property
+    def constant(self) -> Array:
+        """What is added to the terms, as float64 has it."""
+        return self.numerator if self.divisor == 1 else self.numerator / self.divisor
 
     @property
     def dims(self) -> Shape:
@@ -100,7 +110,7 @@ class Form:
     @property
     def has_constant(self) -> bool:
         """Whether the constant is not zero."""
-        return bool(self.constant.any())
+        return bool(self.numerator.any())
 
 
 def source(name: str, lead: Axes, features: Shape, budget: Budget, given: Sequence[int] | None = None) -> Form:
@@ -112,7 +122,12 @@ def source(name: str, lead: Axes, features: Shape, budget: Budget, given: Sequen
 
 def constant_form(like: Form, values: Array) -> Form:
     """What the graph broadcasts to ``like``, as a form without terms."""
-    return replace(like, terms=(), constant=aligned(like, values))
+    return with_constant(replace(like, terms=()), aligned(like, values))
+
+
+def with_constant(form: Form, values: Array) -> Form:
+    """The same with another constant, of as many axes as its features."""
+    return replace(form, numerator=values, divisor=1)
 
 
 def natural(given: Sequence[int]) -> Shape:
@@ -194,25 +209,25 @@ def mapped(form: Form, step: Step) -> Form:
     """
     features = output_shape(step, form.features)
     form.budget.work(0, _CALLS_PER_TERM * len(form.terms))
-    constant = _constant_through(step, form, features)
+    constant = _numerator_through(step, form, features)
     terms = tuple(replace(term, steps=(*term.steps, step)) for term in form.terms)
-    return Form(form.axes, features, terms, constant, form.budget)
+    return replace(form, features=features, terms=terms, numerator=constant)
 
 
-def _constant_through(step: Step, form: Form, features: Shape) -> Array:
+def _numerator_through(step: Step, form: Form, features: Shape) -> Array:
     if not form.has_constant:
         return np.zeros((1,) * len(features))
-    constant = form.constant
+    numerator = form.numerator
     if isinstance(step, Scale):
-        _take_broadcast(form.budget, constant, step.factor)
-        return np.asarray(constant * step.factor)
-    if isinstance(step, Conv) and not any(step.pads) and constant.shape[1:] == (1, 1):
+        _take_broadcast(form.budget, numerator, step.factor)
+        return np.asarray(numerator * step.factor)
+    if isinstance(step, Conv) and not any(step.pads) and numerator.shape[1:] == (1, 1):
         # The same everywhere in the plane, and no zeros around it.
-        per_channel = np.broadcast_to(constant.reshape(-1), (form.features[0],)).reshape(step.groups, 1, -1)
+        per_channel = np.broadcast_to(numerator.reshape(-1), (form.features[0],)).reshape(step.groups, 1, -1)
         weight = step.weight.astype(np.float64).sum(axis=(2, 3)).reshape(step.groups, -1, step.weight.shape[1])
         return np.asarray((weight * per_channel).sum(axis=2).reshape(-1, 1, 1))
     form.budget.take(prod(form.features))
-    through: Array = applied(step, np.broadcast_to(constant, form.features)[None], form.budget)[0].reshape(features)
+    through: Array = applied(step, np.broadcast_to(numerator, form.features)[None], form.budget)[0].reshape(features)
     return through
 
 
@@ -304,7 +319,7 @@ def _times(form: Form, factor: Array) -> Form:
     if (factor == 1).all():
         return form
     if (factor == 0).all():
-        return replace(form, terms=(), constant=np.zeros_like(form.constant))
+        return with_constant(replace(form, terms=()), np.zeros_like(form.numerator))
     return mapped(form, Scale(factor))
 
 
@@ -318,8 +333,8 @@ def multiplied(form: Form, constant: Form) -> Form:
 def shifted(form: Form, values: Array) -> Form:
     """With a constant added that the graph broadcasts to it."""
     constant = aligned(form, values)
-    _take_broadcast(form.budget, form.constant, constant)
-    return replace(form, constant=form.constant + constant)
+    _take_broadcast(form.budget, form.numerator, constant)
+    return replace(form, numerator=form.numerator + constant * form.divisor)
 
 
 def added(first: Form, second: Form) -> Form:
@@ -350,8 +365,10 @@ def added(first: Form, second: Form) -> Form:
             terms.append(term)
         else:
             terms[same] = replace(terms[same], steps=(Scale(_factor(terms[same]) + _factor(term)),))
-    _take_broadcast(first.budget, first.constant, second.constant)
-    return replace(first, terms=tuple(terms), constant=first.constant + second.constant)
+    _take_broadcast(first.budget, first.numerator, second.numerator)
+    divisor = _common(first.divisor, second.divisor)
+    numerator = first.numerator * (divisor / first.divisor) + second.numerator * (divisor / second.divisor)
+    return replace(first, terms=tuple(terms), numerator=numerator, divisor=divisor)
 
 
 def _as_factor(term: Term) -> tuple[object, ...] | None:
@@ -414,23 +431,23 @@ def selected(form: Form, axis: int, index: Array) -> Form:
     given = list(form.dims[len(form.dims) - rank :])
     if form.has_constant:
         form.budget.take(prod(form.features) // given[at] * (given[at] + 2 * len(index)))
-        whole = np.broadcast_to(form.constant, form.features).reshape(given)
+        whole = np.broadcast_to(form.numerator, form.features).reshape(given)
         mask = (index >= 0).reshape(-1, *[1] * (rank - 1 - at))
-        constant = np.where(mask, np.take(whole, np.maximum(index, 0), axis=at), 0.0)
+        numerator = np.where(mask, np.take(whole, np.maximum(index, 0), axis=at), 0.0)
     given[at] = len(index)
     features = natural(given)
     if at == 0:
-        result = mapped(replace(form, constant=np.zeros_like(form.constant)), Select(index))
+        result = mapped(replace(form, numerator=np.zeros_like(form.numerator)), Select(index))
     else:
         result = _selected_inside(form, at, rank, index)
     if form.has_constant:
-        result = replace(result, constant=constant.reshape(features))
+        result = replace(result, numerator=numerator.reshape(features))
     return _rearranged(replace(result, features=features), len(form.axes) - rank, given)
 
 
 def _selected_inside(form: Form, at: int, rank: int, index: Array) -> Form:
     """Along height or width: a crop or zeros around are a convolution of one element; all else is a selection of all."""
-    form = replace(form, constant=np.zeros_like(form.constant))
+    form = replace(form, numerator=np.zeros_like(form.numerator))
     image = 1 if at == rank - 1 else 0  # along height (0) or width (1)
     inside = np.flatnonzero(index >= 0)
     size = form.features[1 + image]
@@ -534,13 +551,19 @@ def _moves_only(step: Step) -> bool:
 
 def common_divisor(form: Form) -> int:
     """The least number that makes every divisor whole."""
-    return lcm(*(term.divisor for term in form.terms)) if form.terms else 1
+    return _common(form.divisor, *(term.divisor for term in form.terms))
+
+
+def _common(*divisors: int) -> int:
+    """Their least common multiple; 1 where float64 could not hold it, so that nothing is gained by it."""
+    common = lcm(*divisors)
+    return common if common <= _LARGEST_DIVISOR else 1
 
 
 def divided(form: Form, by: int) -> Form:
     """Divided by the size of a window, exactly."""
-    if by & (by - 1) == 0:
+    largest = max([form.divisor, *(term.divisor for term in form.terms)])
+    if by & (by - 1) == 0 or largest * by > _LARGEST_DIVISOR:
         return mapped(form, Scale(np.full((1,) * len(form.features), 1 / by)))
-    return replace(
-        form, terms=tuple(replace(term, divisor=term.divisor * by) for term in form.terms), constant=form.constant / by
-    )
+    terms = tuple(replace(term, divisor=term.divisor * by) for term in form.terms)
+    return replace(form, terms=terms, divisor=form.divisor * by)

@@ -10,7 +10,7 @@ from custom_ops.loihi import DECAY_UNIT
 
 from ..network import Array, Conv, CubaNeuron, Input
 from .call import Call
-from .form import Form, added, are_spikes, mapped_to, scaled, shifted
+from .form import Form, added, are_spikes, mapped_to, scaled, shifted, with_constant
 from .steps import Scale
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Gates:
         largest = float(missing.max(initial=0))
         if (missing != largest).any() or largest not in (0, 1, 2):
             call.refuse("one of what it multiplies is padded, so that it is no spike at the border", "multiply before padding")
-        sums = scaled(replace(total, constant=np.zeros_like(missing)), np.full(1, 2.0))
+        sums = scaled(with_constant(total, np.zeros_like(missing)), np.full(1, 2.0))
         if largest == 2:
             sums = shifted(sums, np.full(1, 2.0))
         threshold = 2 if largest == 0 else 0
@@ -87,7 +87,7 @@ class Gates:
         bare = form
         if form.has_constant and all(size == 1 for size in form.constant.shape[1:]):
             shift = form.constant
-            bare = replace(form, constant=np.zeros_like(form.constant))
+            bare = with_constant(form, np.zeros_like(form.constant))
         last = {id(term.steps[-1]): term.steps[-1] for term in form.terms if term.steps}
         (scale,) = last.values() if len(last) == 1 else (None,)
         if isinstance(scale, Scale) and all(term.steps for term in form.terms) and _positive_per_channel(scale.factor):

@@ -24,7 +24,7 @@ from .budget import Budget
 from .call import Call, Cases, Filled, Value
 from .compose import matrix
 from .evaluate import evaluated
-from .form import Form, Term, added, lead_axes, mapped, scaled, source
+from .form import Form, Term, added, lead_axes, mapped, scaled, source, with_constant
 from .steps import Scale, Step, View
 
 __all__ = ["Loop", "is_loop", "read_loop"]
@@ -188,7 +188,7 @@ class _Step:
             call.refuse("its threshold is not above its reset, so that it fires without input", "train with a threshold above it")
         sums = self._through([term for term in terms if term.source == _X], charged.features)
         feedback = tuple(term for term in terms if term.source != _X)
-        return Loop(replace(sums, constant=sums.constant + entering), bias, feedback, neuron, drive.dims[1:])
+        return Loop(with_constant(sums, sums.constant + entering), bias, feedback, neuron, drive.dims[1:])
 
     def _through(self, terms: Sequence[Term], features: Shape) -> Form:
         """What the loop makes of its input: the outer form, followed by the steps of each term."""

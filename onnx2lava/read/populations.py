@@ -41,13 +41,14 @@ class Populations:
         unit = common_divisor(form)
         edges = self._edges(call, name, form, unit, whole=False)
         neuron = replace(neuron, v_threshold=neuron.v_threshold * unit)
-        constant, before = np.zeros(1) if bias is None else bias, []
+        total, before = np.zeros(1) if bias is None else bias * unit, []
+        constant = form.numerator * (unit / form.divisor)
         if neuron.i_decay == 1:
-            constant = constant + form.constant
+            total = total + constant
         elif form.has_constant:
             before = [_always(f"{name}/always", next((term for term in form.terms if term.source != name), form.terms[0]))]
-            edges = (*edges, _steady(before[0].name, form.constant * unit, form.features))
-        own = Population(name, form.features, neuron, edges, _bias(constant * unit, form.features), _origin(call))
+            edges = (*edges, _steady(before[0].name, constant, form.features))
+        own = Population(name, form.features, neuron, edges, _bias(total, form.features), _origin(call))
         return *before, own
 
     def whole(self, call: Call, name: str, neuron: CubaNeuron, form: Form, bias: Array | None = None) -> Population[CubaNeuron]:

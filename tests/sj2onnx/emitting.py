@@ -94,7 +94,7 @@ class Writer:
                     strides=[module.stride] * 2,
                     pads=[module.padding] * 4,
                     ceil_mode=int(module.ceil_mode),
-                    **({"count_include_pad": 1} if average else {}),
+                    **({"count_include_pad": int(module.count_include_pad)} if average else {}),
                 )
             case nn.AdaptiveAvgPool2d():
                 return self.folded("ReduceMean", x, shape, made, np.array([-1, -2]), keepdims=1)

@@ -1,12 +1,12 @@
 """Random SpikingJelly networks: layers in any order, and graphs of them, with each pair of neighbours as often as any other.
 
-Weights and norms are multiples of powers of two, so that all sums are exact and spikes can be compared one by one.
+Weights and norms are multiples of powers of two, so that all sums are exact and spikes can be compared one by one, but for those
+of averages over other sizes; ``exact.py`` says which of their spikes depend on rounding.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from random import Random
 
 import numpy as np
@@ -117,17 +117,13 @@ def _transposed(random: Random, channels: int, size: int) -> nn.Module:
     return layer.ConvTranspose2d(channels, random.choice([1, 2]), random.choice([2, 3]), stride=2, bias=random.random() < 0.5)
 
 
-def _pool(of: Callable[..., nn.Module]) -> Callable[[Random, tuple[int, ...]], nn.Module | None]:
+def _pool(of: Callable[..., nn.Module], **options: Sequence[object]) -> Callable[[Random, tuple[int, ...]], nn.Module | None]:
     def make(random: Random, channels: int, size: int) -> nn.Module:
-        kernel = min(2, size)
-        return of(kernel, random.choice([1, 2]), random.choice([0, kernel // 2]), ceil_mode=random.random() < 0.3)
+        kernel = random.choice([2, 2, 3]) if size > 2 else min(2, size)
+        chosen = {name: random.choice(values) for name, values in options.items()}
+        return of(kernel, random.choice([1, 2]), random.choice([0, kernel // 2]), ceil_mode=random.random() < 0.3, **chosen)
 
     return _of_maps(make)
-
-
-def _global_pool(random: Random, shape: tuple[int, ...]) -> nn.Module | None:
-    """Of as many elements as keep the sums exact."""
-    return layer.AdaptiveAvgPool2d(1) if len(shape) == 3 and prod(shape[1:]) in (1, 2, 4, 8, 16, 32) else None
 
 
 def _neuron(random: Random, shape: tuple[int, ...]) -> nn.Module:
@@ -155,9 +151,9 @@ KINDS: dict[str, _Kind] = {
     "Flatten": _Kind(_of_maps(lambda *_: layer.Flatten()), keeps=True),
     "BatchNorm2d": _Kind(_of_maps(lambda random, channels, _: layer.BatchNorm2d(channels))),
     "BatchNorm1d": _Kind(_of_vectors(lambda random, features: layer.SeqToANNContainer(nn.BatchNorm1d(features)))),
-    "AvgPool2d": _Kind(_pool(layer.AvgPool2d)),
+    "AvgPool2d": _Kind(_pool(layer.AvgPool2d, count_include_pad=[True, True, False])),
     "MaxPool2d": _Kind(_pool(layer.MaxPool2d), keeps=True),
-    "AdaptiveAvgPool2d": _Kind(_global_pool),
+    "AdaptiveAvgPool2d": _Kind(_of_maps(lambda *_: layer.AdaptiveAvgPool2d(1))),
     "Upsample": _Kind(_of_maps(lambda *_: layer.Upsample(scale_factor=2)), keeps=True),
     "ZeroPad2d": _Kind(_of_maps(lambda *_: layer.SeqToANNContainer(nn.ZeroPad2d((1, 0, 0, 2)))), keeps=True),
     "Dropout": _Kind(lambda random, shape: layer.Dropout(0.5), keeps=True),
@@ -178,7 +174,7 @@ FIRING = ("Neuron", *LOOPS)
 """Kinds that give spikes."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Graph:
     """A network under construction.
 
@@ -229,13 +225,13 @@ class Graph:
         inside = module[0] if isinstance(module, layer.SeqToANNContainer) else module
         return writer.layer(f"steps.{at}", inside, *given, read, made.shape)
 
+    def spiking(self, path: str = "") -> dict[str, int]:
+        """Which values are those of spiking layers, by the name of the population where the network stands at ``path``."""
+        return {f"{path}steps.{at - 1}": at for at, value in enumerate(self.values) if value.kind in FIRING}
+
     def expected(self, path: str = "") -> dict[str, torch.Tensor]:
         """The spikes ``[T, N, *]`` of each spiking layer, by the name of its population where the network stands at ``path``."""
-        found = {}
-        for step, value in enumerate(self.values[1:]):
-            if value.kind in FIRING:
-                found[f"{path}steps.{step}"] = value.x.float()
-        return found
+        return {name: self.values[at].x.float() for name, at in self.spiking(path).items()}
 
 
 class Bundle(nn.Module):
@@ -368,8 +364,8 @@ def _join(graph: Graph, random: Random, seen: Counter[tuple[str, str]]) -> bool:
     ]
     if not options:
         return False
-    name, other = min(options, key=lambda each: (seen[last.kind, each[0]], random.random()))
-    seen[last.kind, name] += 1
+    name, other = min(options, key=lambda each: (seen["", each[0]], seen[last.kind, each[0]], random.random()))
+    seen.update([("", name), (last.kind, name)])
     graph.add(
         name,
         _Join(JOINS[name]),

@@ -1,7 +1,7 @@
 """Operators that pool over windows of the image."""
 
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import lcm, prod
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from .constants import reduced
 from .synapses import image_rank, read_pads
 
 __all__ = ["POOLING"]
+
+_LARGEST_COMMON = 2**16
+"""That windows of different sizes are brought to, such as 9 for those of 4, 6 and 9 elements."""
 
 
 def _average_pool(call: Call) -> Value:
@@ -41,7 +44,7 @@ def _averaged(
     """A mean over a window is a sum with equal weights, divided by its size.
 
     Windows at the edge may be smaller, because padding does not count or because they reach beyond it (``ceil_mode``): then a
-    factor for each place divides.
+    factor for each place makes them all as large as one that each of them divides, but for powers of two.
     """
     image = unwound(form, rank).features
     _check_kernel(call, kernel, stride)
@@ -58,7 +61,11 @@ def _averaged(
     if all((each == each[0]).all() for each in elements):
         return divided(sums, int(elements[0][0] * elements[1][0]))
     call.budget.take(prod(size))
-    return mapped(sums, Scale(1 / np.multiply.outer(*elements)[None]))
+    counts = np.multiply.outer(*elements)[None]
+    common = lcm(*(count // (count & -count) for count in np.unique(counts).tolist()))
+    # Beyond that, factors would no longer be exact in the sums of a large window.
+    common = common if common <= _LARGEST_COMMON else 1
+    return divided(mapped(sums, Scale(common / counts)), common)
 
 
 def _elements(
