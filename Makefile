@@ -10,7 +10,7 @@ OUT := out
 
 .PHONY: help check demo quantisation test fuzz fuzz-operators fuzz-guided people nir kills matrix env env-lava native wheels docs docs-serve \
     graphs models \
-    pictures bench bench-cuda emulated clean
+    pictures bench bench-jobs bench-cuda emulated clean
 
 help:
 	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
@@ -32,6 +32,7 @@ help:
 	@echo "make native        build the native operator library (needs a C++ compiler)"
 	@echo "make bench         speed, side by side with slayer, SpikingJelly and Lava, into docs/benchmark.md"
 	@echo "make models        export SpikingJelly's own networks and compare them layer by layer, into docs/models.md"
+	@echo "make bench-jobs    what two processes gain over one where Lava's simulation runs"
 	@echo "make bench-cuda    on a machine with a GPU: its kernels against the CPU's, and their bandwidth"
 	@echo "make pictures      take the pictures of the report page in the documentation (needs Debian's chromium)"
 	@echo "make env-lava      build .venv-lava (Python 3.10: Lava-DL, Lava)"
@@ -219,6 +220,9 @@ models: env
 
 bench: env $(LAVA_ENV)
 	.venv/bin/python -m bench $(if $(LAVA_ENV),-lava .venv-lava/bin/python)
+
+bench-jobs: env-lava
+	.venv-lava/bin/python -m bench.jobs
 
 # No GPU is needed: the kernels are compiled for an emulated one; with faults planted in them, too.
 emulated: env

@@ -13,6 +13,7 @@ from .errors import ConversionError, LavaRunError, LimitError, NetworkError
 
 if TYPE_CHECKING:
     from .conversion import quantize
+    from .estimation import Estimate, estimate
     from .network import Conv, ConvTranspose, CubaNeuron, Dense, Edge, FloatNeuron, Input, Network, Population
     from .quantization import QuantizationReport, quantization_report
     from .read.formats import load, load_netx
@@ -31,6 +32,7 @@ __all__ = [
     "CubaNeuron",
     "Dense",
     "Edge",
+    "Estimate",
     "FloatNeuron",
     "Input",
     "LavaRunError",
@@ -44,6 +46,7 @@ __all__ = [
     "RuntimeUnavailableError",
     "Verification",
     "__version__",
+    "estimate",
     "load",
     "load_netx",
     "quantization_report",
@@ -64,6 +67,7 @@ lazy(
     __name__,
     {
         ".conversion": ("quantize",),
+        ".estimation": ("Estimate", "estimate"),
         ".network": (
             *("Conv", "ConvTranspose", "CubaNeuron", "Dense", "Edge", "FloatNeuron", "Input", "Network"),
             "Population",

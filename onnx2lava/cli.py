@@ -150,6 +150,48 @@ def inspect(
         say_json(network_numbers(network), json_file, file)
 
 
+@command(app, "estimate")
+def estimate_command(
+    model: _Model,
+    input: Annotated[
+        Path, typer.Option(metavar="X.npy", help="Typical input [T, N, *], also .npz or HDF5: a few hundred samples are enough.")
+    ],
+    calibration: _Calibration = None,
+    scale: _Scale = "auto",
+    input_kind: _InputKind = None,
+    output_name: _OutputName = None,
+    input_shape: _InputShape = None,
+    num_layers: _NumLayers = None,
+    skip_layers: _SkipLayers = None,
+    dt: _Dt = None,
+    producer: _Producer = None,
+    json_file: _Json = None,
+    wide: _Wide = False,
+) -> None:
+    """Say what a sample costs on Loihi: synaptic operations at the rates of some input, spikes, axons, cores, steps, energy."""
+    from custom_ops.trace import read_array
+
+    from .estimation import estimate
+    from .estimation.table import estimate_notes, estimate_numbers, estimate_table
+    from .outputs import require_apart
+
+    require_apart([model, input, calibration], [_file(json_file)])
+    options = _completed(model, _options(input_kind, output_name, input_shape, num_layers, skip_layers, dt, producer))
+    subject, options = (model, options) if "input" in options else (_loaded(model, options), {})
+    with progress_bar() as advance:
+        found = estimate(
+            subject,
+            input,
+            scale=_scale(scale),
+            calibration=None if calibration is None else read_array(calibration),
+            **options,
+            progress=advance,
+        )
+    printed([estimate_table(found, model.name), *estimate_notes(found)], wide=wide, stream=_beside(json_file))
+    if json_file is not None:
+        say_json(estimate_numbers(found), json_file, model)
+
+
 @command(app, "verify")
 def verify_command(
     model: _Model,
@@ -178,6 +220,13 @@ def verify_command(
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="N", help="Processes that share the samples.")] = 1,
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask cluster that shares them instead.")] = None,
+    run_config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="For lava and netx: a function that gives Lava's run configuration, such as one for a chip.",
+        ),
+    ] = None,
     json_file: _Json = None,
     report: _Report = None,
     strict: _Strict = False,
@@ -190,7 +239,9 @@ def verify_command(
     """
     from custom_ops.trace import read_array, read_trace
 
+    from .lava_runtime import NamedRunConfig
     from .outputs import require_apart
+    from .targets import TARGETS
     from .verification import verify
     from .verification.parallel import workers
 
@@ -204,11 +255,12 @@ def verify_command(
     options = _completed(model, options)
     # Of an ONNX file, verify runs the file itself too.
     subject, options = (model, options) if "input" in options else (_loaded(model, options), {})
-    with workers(jobs, dask) as executor, progress_bar() as advance:
+    names = None if against is None else [name.strip() for name in against.split(",")]
+    with workers(jobs, dask, TARGETS if names is None else names) as executor, progress_bar() as advance:
         result = verify(
             subject,
             x,
-            against=None if against is None else [name.strip() for name in against.split(",")],
+            against=names,
             scale=_scale(scale),
             calibration=None if calibration is None else read_array(calibration),
             trace=recorded,
@@ -218,6 +270,7 @@ def verify_command(
             batch=batch,
             executor=executor,
             progress=advance,
+            run_config=None if run_config is None else NamedRunConfig.here(run_config),
         )
     _conclude(result, json_file, report, model.name, strict=strict, wide=wide, part=samples is not None)
 

@@ -1,5 +1,6 @@
 """Run any process graph of Lava on this machine's CPU, bit-accurate with Loihi: what NetX and our own graphs have in common."""
 
-from .simulation import simulate
+from .named import NamedRunConfig
+from .simulation import RunConfig, simulate
 
-__all__ = ["simulate"]
+__all__ = ["NamedRunConfig", "RunConfig", "simulate"]

@@ -5,9 +5,9 @@ from math import prod
 import numpy as np
 
 from ..errors import NetworkError
-from .maps import Array, Conv, Dense, Map, Shape
+from .maps import Array, Conv, ConvTranspose, Dense, Map, Shape
 
-__all__ = ["LARGEST", "entries", "matrix_size", "unrolled"]
+__all__ = ["LARGEST", "entries", "matrix_size", "places", "unrolled"]
 
 LARGEST = 2**24
 """Weights that a matrix may have: a small file must not ask for a huge array."""
@@ -63,8 +63,8 @@ def _of_convolution(conv: Conv, shape: Shape, sums: Shape) -> tuple[Array, Array
     into = out[:, None] // (outputs // conv.groups) * per_group + np.arange(per_group)  # [O, I / groups]: channels that it sees
     parts = []
     for i, j in np.ndindex(*conv.weight.shape[2:]):
-        windows_y, y = _places(height, shape[1], i, conv, 0)
-        windows_x, x = _places(width, shape[2], j, conv, 1)
+        windows_y, y = places(height, shape[1], i, conv, 0)
+        windows_x, x = places(width, shape[2], j, conv, 1)
         window = (windows_y[:, None] * width + windows_x).reshape(-1)
         place = (y[:, None] * shape[2] + x).reshape(-1)
         parts.append(
@@ -78,8 +78,9 @@ def _of_convolution(conv: Conv, shape: Shape, sums: Shape) -> tuple[Array, Array
     return rows, columns, weights
 
 
-def _places(count: int, length: int, element: int, conv: Conv, axis: int) -> tuple[Array, Array]:
-    """Along one axis, the windows whose element ``element`` lies in the image, and where it lies."""
+def places(count: int, length: int, element: int, conv: Conv | ConvTranspose, axis: int) -> tuple[Array, Array]:
+    """Along one axis, of ``count`` windows of a convolution those whose element ``element`` lies in an image of ``length``, and
+    where it lies. A transposed convolution has a window of its sums for each place of its image."""
     at = np.arange(count) * conv.stride[axis] + element * conv.dilation[axis] - conv.pads[axis]
     inside = np.flatnonzero((at >= 0) & (at < length))
     return inside, at[inside]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..errors import LimitError
+from ..lava_runtime import RunConfig
 from ..network import Array, CubaNeuron, Network, Neuron
 
 __all__ = ["Finding", "Progress", "Spikes", "Target", "require"]
@@ -64,6 +65,14 @@ class Target(ABC):
             LimitError: there is no such network; ``check`` has a finding that says so.
         """
         return network
+
+    def configured(self, run_config: RunConfig) -> "Target":
+        """The same target with a run configuration of Lava's that the user chose; itself where Lava has no part in it.
+
+        Args:
+            run_config: gives a new run configuration with each call; it may be sent to other processes.
+        """
+        return self
 
     @abstractmethod
     def run(self, network: Network[CubaNeuron], x: Spikes, progress: Progress | None = None) -> Spikes:

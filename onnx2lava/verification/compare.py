@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from math import prod
+from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ from custom_ops.trace import Trace
 from ..conversion import quantize
 from ..errors import ConversionError, LimitError
 from ..host import decode, encode, votes
+from ..lava_runtime import RunConfig
 from ..network import Array, CubaNeuron, Network, Neuron, is_loihi
 from ..quantization import quantization_notes, quantization_report
 from ..quantization.quantizing import require_scale
@@ -71,6 +72,7 @@ def verify(
     batch: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    run_config: RunConfig | None = None,
 ) -> Verification:
     """Run the file ``model`` and its conversion on ``x`` in several runtimes, and compare their spikes population by population.
 
@@ -94,6 +96,8 @@ def verify(
         batch: how many samples run together; by default as many as 32 MiB of spikes allow.
         executor: where to run them; its workers need this package. By default here, one after the other.
         progress: called as runtimes go on.
+        run_config: a function that gives a run configuration of Lava's, new with each call, for ``"lava"`` and ``"netx"`` in the
+            place of ``Loihi2SimCfg(select_tag="fixed_pt")``, such as one for a chip. With an executor it has to be importable.
 
     Raises:
         RuntimeUnavailableError: a runtime in ``against`` cannot run here.
@@ -114,10 +118,13 @@ def verify(
     ignored = {"scale": scale != "auto", "calibration": calibration is not None}
     remarks = [*_remarks(subject, network, ignored), *_about_labels(network, labels)]
     left_out = _left_out(chosen, network, found, by_name=against is not None)
-    work = _Work(subject, network, tuple(name for name in chosen if name not in left_out), left_out, tuple(remarks))
+    targets = tuple(name for name in chosen if name not in left_out)
+    if run_config is not None and not {"lava", "netx"} & set(targets):
+        remarks.append(Note("option", "run_config", "The run configuration was not used: neither lava nor netx ran."))
+    work = _Work(subject, network, targets, left_out, tuple(remarks), run_config)
     fixed = None if subject.file is None else subject.file.samples
-    chunks = found.chunks(fixed or batch or _affordable(given, found), first, last)
     total = None if found.samples is None else min(found.samples, last or found.samples) - first
+    chunks = found.chunks(fixed or batch or _alike(_affordable(given, found), total, executor), first, last)
     result = merged(in_order(_check, work, chunks, executor, progress, total))
     return replace(result, given=given, network=network)
 
@@ -131,6 +138,11 @@ class _Work:
     targets: tuple[str, ...]
     left_out: Mapping[str, str]
     remarks: tuple[Note, ...]
+    run_config: RunConfig | None
+
+    def target(self, name: str) -> Target:
+        """A runtime, with the user's run configuration."""
+        return TARGETS[name] if self.run_config is None else TARGETS[name].configured(self.run_config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +218,7 @@ def _run(work: _Work, chunk: Chunk, x: Mapping[str, Array], steps: int, progress
     for name in work.targets:
         advance = None if progress is None else _of(progress, name)
         start = time.perf_counter()
-        runs.spikes[name] = _bits(TARGETS[name].run(network, x, advance))
+        runs.spikes[name] = _bits(work.target(name).run(network, x, advance))
         runs.seconds[name] = time.perf_counter() - start
         if progress is not None:
             progress(name, chunk.samples)
@@ -395,6 +407,15 @@ def _affordable(network: Network[Neuron], found: Source) -> int:
     """How many samples run together: each takes its sums and spikes in float32, and its spikes once more for every runtime."""
     neurons = sum(each.neurons for each in network.populations) + sum(prod(each.shape) for each in network.inputs.values())
     return max(1, _CHUNK_BYTES // (neurons * (found.steps or 32) * 16))
+
+
+def _alike(most: int, total: int | None, executor: Executor | None) -> int:
+    """How many samples run together so that all workers have as much to do as the others: at most ``most``."""
+    shared = getattr(executor, "_max_workers", 1)
+    if total is None or shared == 1:
+        return most
+    rounds = ceil(total / (most * shared))
+    return ceil(total / (rounds * shared))
 
 
 def _check_trace(trace: Trace, network: Network[CubaNeuron], file: File | None) -> None:

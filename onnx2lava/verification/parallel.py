@@ -138,12 +138,13 @@ def _given_up() -> LavaRunError:
 
 
 @contextlib.contextmanager
-def workers(jobs: int, dask: str | None) -> Iterator[Executor | None]:
+def workers(jobs: int, dask: str | None, against: Iterable[str] = ()) -> Iterator[Executor | None]:
     """What the command line asks for: processes of this machine, a Dask cluster, or neither.
 
     Args:
         jobs: how many processes.
         dask: the address of a cluster's scheduler, such as ``tcp://10.0.0.1:8786``.
+        against: runtimes that the processes of this machine shall import at once, while the caller reads its network.
 
     Raises:
         ConversionError: both are given, or a number below 1, or the cluster does not answer.
@@ -165,12 +166,23 @@ def workers(jobs: int, dask: str | None) -> Iterator[Executor | None]:
     elif jobs > 1:
         with Processes(jobs) as executor:
             try:
+                for _ in range(jobs):
+                    executor.submit(_imported, tuple(against))
                 yield executor
             except BaseException:
                 executor.abandon()
                 raise
     else:
         yield None
+
+
+def _imported(names: tuple[str, ...]) -> None:
+    """Lava takes seconds to import."""
+    from ..targets import TARGETS
+
+    for name in names:
+        if name in TARGETS:
+            TARGETS[name].available()
 
 
 class Processes(Executor):

@@ -20,6 +20,7 @@ from .result import Verification
 from .sheet import Sheet
 
 __all__ = [
+    "depths",
     "network_notes",
     "network_table",
     "quantization_table",
@@ -42,7 +43,7 @@ def network_table(network: Network[Any], title: str | None = None) -> Sheet:
         *("neurons", "synapses", "fan-in", "delay", "cores"),
     )
     scales = layer_scales(network)
-    depths = _depths(network)
+    late = depths(network)
     chain = _is_chain(network)
     rows = []
     blank = [""] * len(columns)
@@ -53,7 +54,7 @@ def network_table(network: Network[Any], title: str | None = None) -> Sheet:
             rows.append([name, "", "input", _shape(given.shape), *blank[4:]])
     for each in network.populations:
         cores = estimate(network, each)
-        own = _population_cells(each, cores, scales.get(each.name), network.connections(each), depths[each.name])
+        own = _population_cells(each, cores, scales.get(each.name), network.connections(each), late[each.name])
         for index, edge in enumerate(each.edges):
             shared = any(edge.map is other.map for other in each.edges[:index])
             cells = _edge_cells(network, each, edge, cores, shared=shared)
@@ -209,15 +210,16 @@ def _is_chain(network: Network[Any]) -> bool:
     return len(network.inputs) == 1
 
 
-def _depths(network: Network[Any]) -> dict[str, int]:
-    """By population, after how many time steps its spikes come: in NetX those of a chain, in a process graph those of a graph."""
+def depths(network: Network[Any]) -> dict[str, int]:
+    """By input and population, after how many time steps its spikes come: in NetX those of a chain, in a process graph those of a
+    graph."""
     planned = None if _is_chain(network) else plan(network)
     if planned is not None:
         return dict(planned.depths)
-    depths = dict.fromkeys(network.inputs, 0)
+    found = dict.fromkeys(network.inputs, 0)
     for each in network.populations:
-        depths[each.name] = 1 + max(depths.get(edge.source, 0) for edge in each.edges)
-    return depths
+        found[each.name] = 1 + max(found.get(edge.source, 0) for edge in each.edges)
+    return found
 
 
 def _edge_cells(

@@ -1,6 +1,7 @@
 """The network in the real Lava-DL and Lava: the same file, the same spikes."""
 
 import multiprocessing
+import threading
 import time
 
 import h5py
@@ -10,7 +11,7 @@ import torch
 from hypothesis import example, given, seed, settings
 from hypothesis import strategies as st
 
-from onnx2lava import Conv, CubaNeuron, Dense, load, quantize, run_netx, save_netx, to_slayer, verify
+from onnx2lava import Conv, CubaNeuron, Dense, load, quantize, run_lava, run_netx, save_netx, to_slayer, verify
 from onnx2lava.errors import LavaRunError, LimitError
 from onnx2lava.network import INPUT
 from onnx2lava.quantization.integers import integer_weights
@@ -289,6 +290,12 @@ def test_the_longest_delay_and_counts_into_a_recurrent_layer():
         assert (found[name] == expected).all(), name
 
 
+def _own_processes():
+    from lava.magma.core.run_configs import Loihi2SimCfg
+
+    return Loihi2SimCfg(select_tag="fixed_pt")
+
+
 def _killer(_done, _total):
     victim = next(process for process in multiprocessing.active_children() if "SystemProcess" in type(process).__name__)
     victim.kill()
@@ -306,8 +313,29 @@ def test_no_process_of_lava_is_left_behind(progress, error, tmp_path):
     save_netx(network, tmp_path / "a.net")
     x = spikes(network, 4, 3)
     with pytest.raises(error):
-        run_netx(tmp_path / "a.net", x[INPUT], progress=progress)
+        run_netx(tmp_path / "a.net", x[INPUT], progress=progress, run_config=_own_processes)
     assert multiprocessing.active_children() == []
     (*_, expected) = simulate(network, x).values()
-    assert (run_netx(tmp_path / "a.net", x[INPUT]) == expected).all()
+    assert (run_netx(tmp_path / "a.net", x[INPUT], run_config=_own_processes) == expected).all()
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("run_config", [None, _own_processes])
+@pytest.mark.parametrize("where", ["run_spk", "__init__"])
+def test_what_a_process_model_stumbles_over_is_said_and_nothing_goes_on(where, run_config, monkeypatch):
+    from lava.proc.lif.models import PyLifResetModelBitAcc
+
+    def stumble(self, *_):
+        raise ArithmeticError("a step too far")
+
+    network = EXAMPLES["dense"]
+    x = spikes(network, 4, 2)
+    (*_, expected) = simulate(network, x).values()
+    before = threading.active_count()
+    with monkeypatch.context() as patched:
+        patched.setattr(PyLifResetModelBitAcc, where, stumble)
+        with pytest.raises(LavaRunError, match="ArithmeticError: a step too far"):
+            run_lava(network, x, run_config=run_config)
+    assert multiprocessing.active_children() == []
+    assert (run_lava(network, x) == expected).all()
+    assert threading.active_count() <= before + (2 if run_config else 0)  # Lava's own queues have threads

@@ -10,6 +10,7 @@ import onnx
 from ...errors import LavaRunError
 from ...host import encode
 from ...lava_machine import require_lava
+from ...lava_runtime import RunConfig
 from ...network import Array, CubaNeuron, Network, Neuron, require_loihi
 from ..base import Progress, Spikes, require
 from ..limits import loihi
@@ -48,7 +49,11 @@ def to_lava(network: _Model, *, reset_interval: int | None = None, reset_offset:
 
 
 def run_lava(
-    network: _Model, x: Array | Spikes, *, progress: Callable[[int, int], None] | None = None
+    network: _Model,
+    x: Array | Spikes,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    run_config: RunConfig | None = None,
 ) -> Array | dict[str, Array]:
     """The spikes of the network's outputs in Lava's simulation, as the network itself would give them, without a delay.
 
@@ -57,6 +62,8 @@ def run_lava(
         x: ``[T, N, *]``, spikes of 0 and 1, or counts, or what the network's encoder reads; where there are several inputs, one
             by the name of each. The N samples follow one another in one run, and each starts from rest.
         progress: called with the number of samples done and in all.
+        run_config: gives a run configuration of Lava's, new with each call, in the place of
+            ``Loihi2SimCfg(select_tag="fixed_pt")``, such as one for a chip.
 
     Returns:
         Spikes ``[T, N, *shape]``, float32; where the network has several outputs, by the names of their populations.
@@ -68,12 +75,16 @@ def run_lava(
         LavaRunError: Lava stopped.
     """
     loaded = _loaded(network)
-    spikes = run_populations(loaded, encode(loaded, x), loaded.outputs, progress)
+    spikes = run_populations(loaded, encode(loaded, x), loaded.outputs, progress, run_config)
     return spikes[loaded.outputs[0]] if len(spikes) == 1 else spikes
 
 
 def run_populations(
-    network: Network[CubaNeuron], x: Spikes, names: Sequence[str], progress: Progress | None = None
+    network: Network[CubaNeuron],
+    x: Spikes,
+    names: Sequence[str],
+    progress: Progress | None = None,
+    run_config: RunConfig | None = None,
 ) -> dict[str, Array]:
     """The spikes of some populations.
 
@@ -82,6 +93,7 @@ def run_populations(
         x: spikes or counts ``[T, N, *shape]`` of each input, by its name.
         names: of the populations.
         progress: called with the number of samples done and in all.
+        run_config: as for :func:`run_lava`.
 
     Returns:
         Spikes ``[T, N, *shape]``, float32 of 0 and 1, by population.
@@ -111,6 +123,7 @@ def run_populations(
         steps * samples + max(depths),
         interval=None if progress is None else steps,
         progress=None if progress is None else lambda done: progress(min(done // steps, samples), samples),
+        run_config=run_config,
     )
     return {
         name: _from_lava(record[depth : depth + steps * samples], steps)

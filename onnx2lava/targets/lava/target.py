@@ -3,6 +3,7 @@
 from custom_ops.errors import RuntimeUnavailableError
 
 from ...lava_machine import require_lava
+from ...lava_runtime import RunConfig
 from ...network import CubaNeuron, Network, Neuron
 from ..base import Finding, Progress, Spikes, Target
 from .checks import checked
@@ -17,6 +18,9 @@ class _Lava(Target):
     name = "lava"
     title = "Lava, as a process graph"
 
+    def __init__(self, run_config: RunConfig | None = None) -> None:
+        self._run_config = run_config
+
     def available(self) -> str | None:
         try:
             require_lava()
@@ -30,8 +34,11 @@ class _Lava(Target):
     def legalise(self, network: Network[CubaNeuron]) -> Network[CubaNeuron]:
         return legalised(network)
 
+    def configured(self, run_config: RunConfig) -> Target:
+        return _Lava(run_config)
+
     def run(self, network: Network[CubaNeuron], x: Spikes, progress: Progress | None = None) -> Spikes:
-        return run_populations(network, x, [each.name for each in network.populations], progress)
+        return run_populations(network, x, [each.name for each in network.populations], progress, self._run_config)
 
 
 LAVA = _Lava()

@@ -11,6 +11,7 @@ from custom_ops.loihi import DECAY_UNIT
 from ...errors import LavaRunError
 from ...host import check_input
 from ...lava_machine import require_netx
+from ...lava_runtime import RunConfig
 from ...network import Array, CubaNeuron, Input, Network
 from ...read.netx import read_netx
 from ..base import Progress
@@ -27,6 +28,7 @@ def run_netx(
     num_layers: int | None = None,
     skip_layers: int | None = None,
     progress: Progress | None = None,
+    run_config: RunConfig | None = None,
 ) -> Array:
     """The spikes of the last layer of a ``.net`` file in Lava's simulation, as the undelayed network would give them.
 
@@ -37,6 +39,8 @@ def run_netx(
             in one run; every layer is reset in the step in which a sample reaches it.
         input_shape, num_layers, skip_layers: NetX's own arguments, as for ``load``.
         progress: called with the number of samples done and in all.
+        run_config: gives a run configuration of Lava's, new with each call, in the place of
+            ``Loihi2SimCfg(select_tag="fixed_pt")``, such as one for a chip.
 
     Returns:
         Spikes ``[T, N, *]``, float32 of 0 and 1.
@@ -48,16 +52,24 @@ def run_netx(
         LavaRunError: Lava refused the network, or stopped.
     """
     options = {"input_shape": input_shape, "num_layers": num_layers, "skip_layers": skip_layers}
-    return _run_layers(path, x, -1, progress, {name: value for name, value in options.items() if value is not None})[0]
+    given = {name: value for name, value in options.items() if value is not None}
+    return _run_layers(path, x, -1, progress, given, run_config)[0]
 
 
-def run_netx_layers(path: str | os.PathLike[str], x: Array, *, progress: Progress | None = None) -> list[Array]:
+def run_netx_layers(
+    path: str | os.PathLike[str], x: Array, *, progress: Progress | None = None, run_config: RunConfig | None = None
+) -> list[Array]:
     """Like :func:`run_netx`, but the spikes of every layer, first to last, each without its own delay."""
-    return _run_layers(path, x, 0, progress, {})
+    return _run_layers(path, x, 0, progress, {}, run_config)
 
 
 def _run_layers(
-    path: str | os.PathLike[str], x: Array, first: int, progress: Progress | None, options: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    x: Array,
+    first: int,
+    progress: Progress | None,
+    options: Mapping[str, Any],
+    run_config: RunConfig | None,
 ) -> list[Array]:
     """The spikes of the layers from the one with the index ``first`` on."""
     layout = read_netx(path, **options)
@@ -86,6 +98,7 @@ def _run_layers(
         models=_forgetful_models(network, layout, steps, given.numbers),
         interval=None if progress is None else steps,
         progress=done,
+        run_config=run_config,
     )
     # Each synapse takes a step; neurons that are fed directly have none.
     delays = range(layers + 1 - len(records) - given.numbers, layers + 1 - given.numbers)

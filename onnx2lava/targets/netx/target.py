@@ -6,6 +6,7 @@ from pathlib import Path
 from custom_ops.errors import RuntimeUnavailableError
 
 from ...lava_machine import require_netx
+from ...lava_runtime import RunConfig
 from ...network import CubaNeuron, Network, Neuron
 from ..base import Finding, Progress, Spikes, Target, require
 from ..order import in_order
@@ -19,6 +20,9 @@ __all__ = ["NETX"]
 class _NetX(Target):
     name = "netx"
     title = "NetX on Lava's simulation"
+
+    def __init__(self, run_config: RunConfig | None = None) -> None:
+        self._run_config = run_config
 
     def available(self) -> str | None:
         try:
@@ -35,12 +39,15 @@ class _NetX(Target):
         require(findings)
         return legal
 
+    def configured(self, run_config: RunConfig) -> Target:
+        return _NetX(run_config)
+
     def run(self, network: Network[CubaNeuron], x: Spikes, progress: Progress | None = None) -> Spikes:
         require_netx()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.net"
             save_netx(network, path)
-            outputs = run_netx_layers(path, next(iter(x.values())), progress=progress)
+            outputs = run_netx_layers(path, next(iter(x.values())), progress=progress, run_config=self._run_config)
         populations = in_order(network)
         found = {
             each.name: output.reshape(*output.shape[:2], *each.shape) for each, output in zip(populations, outputs, strict=True)
