@@ -7,6 +7,7 @@ A template for laboratories with a Loihi: complete ``run_config`` where it says 
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -16,19 +17,19 @@ from onnx2lava.host import encode
 from onnx2lava.targets import TARGETS
 
 
-def run_config():
+def run_config() -> Any:
     """Lava's run configuration; with a chip, ``Loihi2HwCfg`` takes the place of ``Loihi2SimCfg``."""
     from lava.magma.core.run_configs import Loihi2SimCfg
 
-    class Laboratory(Loihi2SimCfg):
+    class Laboratory(Loihi2SimCfg):  # type: ignore[misc]
         """Adapters stand between processes on the host and those on a chip."""
 
-        def connect_input(self, source, target):
+        def connect_input(self, source: Any, target: Any) -> None:
             # On a chip, with Intel's lava-loihi: adapter = PyToN3ConvAdapter(shape=target.shape, ...);
             # source.connect(adapter.inp); adapter.out.connect(target)
             source.connect(target)
 
-        def connect_output(self, source, target):
+        def connect_output(self, source: Any, target: Any) -> None:
             # Likewise with a NxToPyAdapter.
             source.connect(target)
 
