@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
+import typer.core
 from rich.console import Console
 
 from .atomic_write import replacing
@@ -37,10 +38,40 @@ WIDE = 10_000
 _quiet = False
 
 
+class _Commands(typer.core.TyperGroup):
+    """Says what is wrong with a call in one line, as all other errors are said, instead of a box."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        if not options.pop("standalone_mode", True):
+            return super().main(*arguments, **options, standalone_mode=False)  # type: ignore[misc]
+        try:
+            code = super().main(*arguments, **options, standalone_mode=False)  # type: ignore[misc]
+        except _Misuse as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+                sys.exit(2)
+            _fail(_usage(error))
+        sys.exit(code)  # of typer.Exit; commands return nothing
+
+
+_Misuse: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+"""Of click, which newer versions of typer carry inside, under another name."""
+
+
+def _usage(error: Any) -> str:
+    """What is wrong, and where to read what is right."""
+    message = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return f"{message}."
+    return f"{message}{' ' if message.endswith('?') else ': '}`{context.command_path} -h` shows what it takes."
+
+
 def application(name: str, text: str) -> typer.Typer:
     """A command line with ``-h``, ``--version`` and completion; ``text`` says what it is for."""
     app = typer.Typer(
         name=name,
+        cls=_Commands,
         help=text,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -58,6 +58,36 @@ def test_the_version_is_that_of_the_packages(command: str) -> None:
     assert ran.stdout.startswith(f"{command} {__version__}")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("onnx2lava verfy", "No such command 'verfy'. Did you mean 'verify'? `onnx2lava -h` shows"),
+        ("onnx2lava inspect", "Missing argument 'FILE': `onnx2lava inspect -h` shows"),
+        ("onnx2lava inspect a.onnx b.onnx", "unexpected extra argument(s) (b.onnx): `onnx2lava inspect -h` shows"),
+        ("onnx2lava inspect a.onnx --fast", "No such option"),
+        ("onnx2lava convert a.onnx", "Missing option '"),
+        ("onnx2lava convert a.onnx -o", "requires an argument"),
+        ("onnx2lava verify a.onnx --input-kind movies", "'movies' is not one of 'spikes', 'images', 'counts'"),
+        ("onnx2lava verify a.onnx --num-layers many", "valid integer"),
+        ("sj2onnx exprt", "Did you mean 'export'? `sj2onnx -h` shows"),
+        ("sj2onnx --fast", "No such option"),
+        ("sj2onnx export net:make -o a.onnx --shape 1 --outputs All", "'All' is not one of 'last', 'all'"),
+        ("sj2onnx export net:make -o a.onnx --shape 1 --check true", "unexpected extra argument(s) (true)"),
+    ],
+)
+def test_a_wrong_call_is_one_line(arguments: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command, *rest = arguments.split()
+    app = importlib.import_module(f"{command}.cli").app
+    with pytest.raises(SystemExit) as ended:
+        app(rest, prog_name=command)
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("Error: ")
+    assert sentence in line
+
+
 def test_a_module_runs_as_its_command() -> None:
     for command in COMMANDS:
         ran = subprocess.run([sys.executable, "-m", command, "--version"], capture_output=True, text=True, check=True)

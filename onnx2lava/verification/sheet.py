@@ -13,7 +13,7 @@ from custom_ops.terminal import WIDE
 
 __all__ = ["Sheet"]
 
-_LONGEST_NAME = 28
+_LONGEST_NAME = 32
 """Characters of a name in the first column; longer ones go on in the next line."""
 _GAP = 3
 """Spaces between two columns."""
@@ -56,8 +56,8 @@ class Sheet:
             alike = []
         yield Text(self.title, style="bold")
         if alike:
-            same = ", ".join(f"{self.columns[index]} {self.rows[0][index]}" for index in alike if self.rows[0][index])
-            yield Text(f"everywhere: {same}" if same else "")
+            same = [f"{self.columns[index]} {self.rows[0][index]}" for index in alike if self.rows[0][index]]
+            yield from map(Text, _lines("everywhere: ", same, width))
         yield from (self._table(part) for part in self._parts(kept, width))
 
     def _parts(self, kept: Sequence[int], width: int) -> Iterator[list[int]]:
@@ -100,3 +100,16 @@ class Sheet:
 
     def _all(self) -> list[Sequence[str]]:
         return [*self.rows, *self.totals]
+
+
+def _lines(start: str, items: Sequence[str], width: int) -> Iterator[str]:
+    """As many items in a line as fit, so that no name stands apart from its number."""
+    line, fresh = start, True
+    for item in items:
+        if not fresh and cell_len(f"{line}, {item},") > width:
+            yield f"{line},"
+            line, fresh = " " * len(start), True
+        line += item if fresh else f", {item}"
+        fresh = False
+    if items:
+        yield line

@@ -332,6 +332,19 @@ def test_tables_fit_and_cut_no_number(width):
                 assert set(cell.replace(", ", " ").split()) <= words, cell
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_what_is_the_same_in_every_row_stands_with_its_name(width):
+    names = [f"conv_fc.{index}" for index in range(8)]
+    numbers = [f"{7 * 10**index:,}" for index in range(8)]
+    rows = [[f"runtime {index}", *numbers, str(index)] for index in range(3)]
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(Sheet("alike", ("runtime", *names, "seconds"), rows))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    for name, number in zip(names, numbers, strict=True):
+        assert any(f"{name} {number}" in line for line in lines)
+
+
 def test_tables_in_a_terminal_of_80_columns_and_wide_ones(folder):
     def shown(*arguments):
         leader, follower = pty.openpty()
