@@ -58,6 +58,14 @@ def read_bytes(path: str | os.PathLike[str], largest: int) -> bytes:
         raise _unreadable(path, error) from error
 
 
+_OTHERS = {
+    b"\x93NUMPY": "but numbers that numpy.save wrote: the network comes first, and numbers as --input",
+    b"PK\x03\x04": "but an archive, such as a trace (--trace) or weights of torch, which sj2onnx export makes a network of",
+    b"\x89HDF\r\n": "but one of HDF5, as NetX's are: make it one with onnx2lava convert IN.net -o OUT.onnx",
+}
+"""What else is given as a network, by how its bytes start."""
+
+
 def _unreadable(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
     return ModelFileError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}; check the path.")
 
@@ -86,7 +94,8 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        raise ModelFileError(f"{where} is not an ONNX file, or is cut off: export or copy it again.") from error
+        what = next((what for start, what in _OTHERS.items() if data.startswith(start)), "or is cut off: export or copy it again")
+        raise ModelFileError(f"{where} is not an ONNX file, {what}.") from error
     if not model.HasField("graph") or not model.opset_import:
         raise ModelFileError(f"{where} holds no ONNX graph: export or copy it again.")
     require_few_parts(model)

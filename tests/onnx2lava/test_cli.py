@@ -150,7 +150,8 @@ def test_strict_makes_notes_an_error(folder):
     ("arguments", "message"),
     [
         (["inspect", "missing.onnx"], "Cannot read missing.onnx: No such file or directory"),
-        (["inspect", "x.npy"], "not an ONNX file"),
+        (["inspect", "x.npy"], "but numbers that numpy.save wrote"),
+        (["inspect", "trace.npz"], "but an archive, such as a trace"),
         (["inspect", "pipe"], "Cannot read pipe: it is not a file"),
         (["inspect", "/proc/kmsg"], "Cannot read /proc/kmsg: it is empty"),
         (["inspect", "empty.net"], "Cannot read empty.net: it is empty"),
