@@ -1,7 +1,7 @@
 """Lava processes that play spikes from files and record spikes to files. Needs Lava; imported only where it runs.
 
-Lava's own ring buffers hand their data over one number at a time, which takes longer than the simulation itself. Lava runs each
-process as one of the operating system; one player and one recorder serve any number of ports.
+Lava's own ring buffers hand their data over one number at a time, which takes longer than the simulation itself. Each of
+Lava's processes is a thread, or a process of the operating system: one player and one recorder serve any number of ports.
 """
 
 from collections.abc import Sequence

@@ -307,17 +307,26 @@ def _interrupter(_done, _total):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("progress", "error"), [(_killer, LavaRunError), (_interrupter, KeyboardInterrupt)])
-def test_no_process_of_lava_is_left_behind(progress, error, tmp_path):
+@pytest.mark.parametrize(
+    ("progress", "error", "run_config"),
+    [
+        (_killer, LavaRunError, _own_processes),
+        (_interrupter, KeyboardInterrupt, _own_processes),
+        (_interrupter, KeyboardInterrupt, None),
+    ],
+)
+def test_no_process_and_no_thread_of_lava_is_left_behind(progress, error, run_config, tmp_path):
     network = EXAMPLES["dense"]
     save_netx(network, tmp_path / "a.net")
     x = spikes(network, 4, 3)
+    before = threading.active_count()
     with pytest.raises(error):
-        run_netx(tmp_path / "a.net", x[INPUT], progress=progress, run_config=_own_processes)
+        run_netx(tmp_path / "a.net", x[INPUT], progress=progress, run_config=run_config)
     assert multiprocessing.active_children() == []
     (*_, expected) = simulate(network, x).values()
-    assert (run_netx(tmp_path / "a.net", x[INPUT], run_config=_own_processes) == expected).all()
+    assert (run_netx(tmp_path / "a.net", x[INPUT], run_config=run_config) == expected).all()
     assert multiprocessing.active_children() == []
+    assert run_config is not None or threading.active_count() == before
 
 
 @pytest.mark.parametrize("run_config", [None, _own_processes])
