@@ -239,6 +239,7 @@ bench-cuda: $(if $(shell command -v cmake),,native)
 	build/cuda/cuda_check
 	-nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
 	-$(BENCH_PYTHON) -m bench.cuda_instructions
+	$(if $(wildcard .venv/ready),-$(BENCH_PYTHON) -m bench.training cuda)
 	-$(BENCH_PYTHON) -m bench.cuda_network $(if $(wildcard .venv/ready),,models/digits_csnn.onnx)
 	-$(firstword $(wildcard .venv-lava/bin/python) $(BENCH_PYTHON)) -m bench.cuda_peers
 

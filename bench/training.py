@@ -1,12 +1,17 @@
-"""What a training step costs: networks and neurons by turns in one process, so that what slows the machine slows all of them."""
+"""What a training step costs: networks and neurons by turns in one process, so that what slows the machine slows all of them.
+
+``python -m bench.training cuda`` prints it for a GPU, `make bench` with all the rest for the CPU.
+"""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 from spikingjelly.activation_based import functional, lava_exchange, neuron, surrogate
 from torch import nn
 
@@ -16,15 +21,15 @@ from models.mnist_csnn import FloatMNISTNet, MNISTNet
 from .timing import THREADS
 from .workloads import TRAINING
 
-__all__ = ["BLOCKS", "SPIKINGJELLY", "network_steps", "neuron_steps"]
+__all__ = ["network_steps", "neuron_steps"]
 
-BLOCKS, SPIKINGJELLY = "ours, BlockContainers", "SpikingJelly, IFNode"
+_BLOCKS, _SPIKINGJELLY = "ours, BlockContainers", "SpikingJelly, IFNode"
 _LAST = "memory with the channels last"
 _RUNS = 21
 
 
-def network_steps() -> dict[str, float]:
-    """Seconds of a training step, forward and backward, of the reference network; the median."""
+def network_steps(device: str = "cpu") -> dict[str, float]:
+    """Seconds of a training step, forward and backward, of the reference network on a device; the median."""
     torch.manual_seed(0)
     channels, size, samples = TRAINING["channels"], TRAINING["image_size"], TRAINING["samples"]
     x = (torch.rand(TRAINING["steps"], samples, 1, size, size) < 0.3).float()
@@ -46,20 +51,21 @@ def network_steps() -> dict[str, float]:
         return run
 
     nets = {
-        SPIKINGJELLY: FloatMNISTNet(channels, size),
-        f"{SPIKINGJELLY}, {_LAST}": FloatMNISTNet(channels, size).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        BLOCKS: MNISTNet(channels, size),
-        f"{BLOCKS}, memory with the channels first": MNISTNet(channels, size).to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
+        _SPIKINGJELLY: FloatMNISTNet(channels, size),
+        f"{_SPIKINGJELLY}, {_LAST}": FloatMNISTNet(channels, size).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        _BLOCKS: MNISTNet(channels, size),
+        f"{_BLOCKS}, memory with the channels first": MNISTNet(channels, size).to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
         "ours, with the quantised norm": normed,
     }
-    return _by_turns({name: step(net, x) for name, net in nets.items()})
+    x, labels = x.to(device), labels.to(device)
+    return _by_turns({name: step(net.to(device), x) for name, net in nets.items()})
 
 
-def neuron_steps() -> dict[str, float]:
+def neuron_steps(device: str = "cpu") -> dict[str, float]:
     """Likewise of one layer of neurons, the first of that network."""
     torch.manual_seed(0)
     shape = TRAINING["steps"], TRAINING["samples"], TRAINING["channels"], TRAINING["image_size"], TRAINING["image_size"]
-    x, gradient = torch.randn(shape, requires_grad=True), torch.randn(shape)
+    x, gradient = torch.randn(shape, device=device, requires_grad=True), torch.randn(shape, device=device)
 
     def step(node: nn.Module) -> Callable[[], None]:
         def run() -> None:
@@ -74,10 +80,13 @@ def neuron_steps() -> dict[str, float]:
 
     return _by_turns(
         {
-            SPIKINGJELLY: step(neuron.IFNode(**options(True))),
-            "ours, CubaLIFNode": step(sj2onnx.CubaLIFNode(1.0, 0.0, **options(True))),
-            "ours, CubaLIFNode, gradient through the reset": step(sj2onnx.CubaLIFNode(1.0, 0.0, **options(False))),
-            "ours, CubaLIFNode that leaks": step(sj2onnx.CubaLIFNode(0.5, 0.1, **options(True))),
+            name: step(node.to(device))
+            for name, node in {
+                _SPIKINGJELLY: neuron.IFNode(**options(True)),
+                "ours, CubaLIFNode": sj2onnx.CubaLIFNode(1.0, 0.0, **options(True)),
+                "ours, CubaLIFNode, gradient through the reset": sj2onnx.CubaLIFNode(1.0, 0.0, **options(False)),
+                "ours, CubaLIFNode that leaks": sj2onnx.CubaLIFNode(0.5, 0.1, **options(True)),
+            }.items()
         }
     )
 
@@ -89,6 +98,29 @@ def _by_turns(calls: Mapping[str, Callable[[], None]]) -> dict[str, float]:
         for name, call in calls.items():
             start = time.perf_counter()
             call()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             if turn >= 2:  # the first two only warm up
                 taken[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def main() -> int:
+    """Print both tables; exit code 2 where torch sees no such device."""
+    (device,) = sys.argv[1:] or ("cpu",)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        console.print(f"Training took no part: {str(error).splitlines()[0]}", markup=False)
+        return 2
+    for what, times in (("reference network", network_steps(device)), ("one layer of neurons", neuron_steps(device))):
+        console.print(f"A training step on {device}, {what}:")
+        plain = times[_SPIKINGJELLY]
+        for name, seconds in times.items():
+            console.print(f"  {name:60} {1e3 * seconds:9.2f} ms {seconds / plain:6.2f}", markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

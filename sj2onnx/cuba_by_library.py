@@ -1,4 +1,6 @@
-"""All steps of CUBA neurons in the native library: forward in one pass over memory, backward in another."""
+"""All steps of CUBA neurons in the native libraries: forward in one pass over memory, backward in another."""
+
+import ctypes
 
 import torch
 
@@ -11,7 +13,7 @@ _Optional = torch.Tensor | None
 
 
 def runs_in_library(x: torch.Tensor) -> bool:
-    return x.device.type == "cpu" and native.available()
+    return native.library_for(x) is not None
 
 
 def forward_in_library(
@@ -39,8 +41,10 @@ def forward_in_library(
     Args:
         wants_charged: whether the potential before the reset is wanted.
         disposable: whether that may be written over the input.
-        potentials: a place for the lowest, the highest and the step between those that occur, float64 ``[3]``.
+        potentials: a place for the lowest, the highest and the step between those that occur, float64 ``[3]``; a GPU leaves it.
     """
+    library = native.library_for(x)
+    assert library is not None
     order = order_of(x)
     rows = rows_of(x.detach(), order).contiguous()
     spikes = empty(x.shape, order, x)
@@ -52,7 +56,8 @@ def forward_in_library(
     first = [row_of(state.detach(), order) for state in (current, voltage)]
     channels, inner = channels_of(x, order) if kind == NORMED or bias is not None else (0, 0)
     norm = [None if each is None else each.detach().contiguous() for each in (means, inverse_stds, bias)]
-    native.forward(
+    call = native.Forward(
+        bytes=ctypes.sizeof(native.Forward),
         steps=len(x),
         neurons=first[0].numel(),
         input=kind,
@@ -75,8 +80,9 @@ def forward_in_library(
         means=_pointer(norm[0]),
         inverse_stds=_pointer(norm[1]),
         bias=_pointer(norm[2]),
-        potentials=_pointer(potentials),
+        potentials=None if library.is_of_gpu else _pointer(potentials),
     )
+    library.forward(call)
     return spikes, charged, *last, currents, voltages
 
 
@@ -99,9 +105,12 @@ def backward_in_library(
     table: list[float] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """All outputs of the operator; with ``table``, slopes are those of all potentials from its first number on, by its third."""
+    library = native.library_for(charged)
+    assert library is not None
     order = order_of(charged)
     neurons = current.numel()
-    sums = torch.zeros(2, dtype=torch.float64)
+    # On a GPU each neuron has a sum of its own: threads that add to one would do so in any order.
+    sums = charged.new_zeros((2, neurons if library.is_of_gpu and any(learns) else 1), dtype=torch.float64)
     grad_x, grad_current, grad_voltage = (
         empty(shape, order, charged) for shape in (charged.shape, charged.shape[1:], charged.shape[1:])
     )
@@ -120,7 +129,8 @@ def backward_in_library(
         flat["gains"] = inverse_stds.contiguous()
     if table is not None:
         flat["table"] = slopes
-    native.backward(
+    call = native.Backward(
+        bytes=ctypes.sizeof(native.Backward),
         steps=len(charged),
         neurons=neurons,
         grad_spikes_stride=neurons if arriving.stride(0) else 0,
@@ -133,11 +143,12 @@ def backward_in_library(
         table_size=0 if table is None else len(slopes),
         table_from=0.0 if table is None else table[0],
         table_step=0.0 if table is None else table[2],
-        i_sum=sums[:1].data_ptr() if learns[0] else None,
-        v_sum=sums[1:].data_ptr() if learns[1] else None,
+        i_sum=sums[0].data_ptr() if learns[0] else None,
+        v_sum=sums[1].data_ptr() if learns[1] else None,
         **{name: _pointer(each) for name, each in flat.items()},
     )
-    return grad_x, grad_current, grad_voltage, sums
+    library.backward(call)
+    return grad_x, grad_current, grad_voltage, sums.sum(1)
 
 
 def _pointer(tensor: torch.Tensor | None) -> int | None:

@@ -173,7 +173,7 @@ class CubaLIFNode(lava_exchange.CubaLIFNode):  # type: ignore[misc]
         Formula: ``quantize_8bit`` of ``lava.lib.dl.slayer.neuron.base.Neuron``, with the same float operations.
         """
         weight, step = weight.to(torch.float32), 2 / self.scale
-        if native.serves(weight) and native.lies_dense(weight):
+        if native.serves_weights(weight):
             whole: torch.Tensor = _WholeWeight.apply(weight, step)  # type: ignore[no-untyped-call]
             return whole
         halves: torch.Tensor = lava_exchange.step_quantize(weight / step)

@@ -1,8 +1,8 @@
 """All time steps of a layer of CUBA neurons as one operator of torch: whole numbers forward, straight-through gradients backward.
 
 The operator is ``torch.ops.sj2onnx.cuba_lif``, with its gradient, and with a form without data for ``torch.compile`` and
-``torch.export``. On a CPU it runs in the native library; without that, and on other devices, in torch's own operators, with the
-same spikes.
+``torch.export``. On a CPU it runs in the native library, on an NVIDIA GPU in that for GPUs, on torch's stream; without them in
+torch's own operators, with the same spikes.
 
 The derivative of the surrogate function is torch's own, whatever the function. Potentials are whole numbers, and of those a few
 thousand at most occur in a usual layer: torch evaluates SpikingJelly's functions once at each of them, and the library looks its
@@ -259,7 +259,8 @@ def _potentials(found: list[float], neuron: Neuron, elements: int) -> torch.Tens
 def _slopes(neuron: Neuron, charged: torch.Tensor) -> torch.Tensor:
     """The surrogate's derivative at every potential, of the same shape; in parts that fit into caches where it may."""
     slopes = torch.empty_like(charged)
-    part = 1 + _CACHED_ELEMENTS // max(1, charged.shape[1:].numel()) if neuron.pointwise else max(1, len(charged))
+    in_parts = neuron.pointwise and charged.device.type == "cpu"
+    part = 1 + _CACHED_ELEMENTS // max(1, charged.shape[1:].numel()) if in_parts else max(1, len(charged))
     for v, slope in zip(torch.split(charged, part), torch.split(slopes, part), strict=True):
         with torch.enable_grad():
             distance = neuron.distance(v).requires_grad_()

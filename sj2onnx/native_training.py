@@ -9,10 +9,11 @@ import torch
 
 from custom_ops import get_library_path
 from custom_ops.errors import RuntimeUnavailableError
+from custom_ops.gpu import problem
 
 from .errors import BlockError
 
-__all__ = ["Backward", "Forward", "available", "backward", "forward", "lies_dense", "serves", "switched_off", "whole_weights"]
+__all__ = ["Backward", "Forward", "available", "library_for", "serves", "serves_weights", "switched_off", "whole_weights"]
 
 _POINTER, _WHOLE, _INT32, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _WITH_DATA = (torch.Tensor, torch.nn.Parameter)
@@ -87,40 +88,84 @@ class Backward(ctypes.Structure):
     )
 
 
+class _Library:
+    """One of the two native libraries, and what it is asked for on one device."""
+
+    def __init__(self, library: ctypes.CDLL, device: torch.device | None) -> None:
+        self._library, self._gpu = library, device
+        functions = (
+            (library.snn_training_forward, library.snn_training_backward)
+            if device is None
+            else (library.snn_cuda_training_forward, library.snn_cuda_training_backward)
+        )
+        for function, structure in zip(functions, (Forward, Backward), strict=True):
+            function.restype = ctypes.c_char_p
+            place = (ctypes.c_int,) if device is None else (ctypes.c_int, _POINTER)
+            function.argtypes = (ctypes.POINTER(structure), *place)
+        self._forward, self._backward = functions
+        if device is None:
+            self.weights = library.snn_training_weights
+            self.weights.restype = ctypes.c_char_p
+            self.weights.argtypes = (_POINTER, _POINTER, _POINTER, _WHOLE, _REAL)
+
+    @property
+    def is_of_gpu(self) -> bool:
+        return self._gpu is not None
+
+    def forward(self, call: Forward) -> None:
+        _require_success(self._forward(ctypes.byref(call), *self._place()))
+
+    def backward(self, call: Backward) -> None:
+        _require_success(self._backward(ctypes.byref(call), *self._place()))
+
+    def _place(self) -> tuple[int, ...] | tuple[int, int | None]:
+        """As many threads as torch's operators use; or GPU and the stream that torch's operators go to."""
+        if self._gpu is None:
+            return (torch.get_num_threads(),)
+        if self._gpu.type != "cuda":  # memory of a GPU that is emulated
+            return 0, None
+        return self._gpu.index or 0, torch.cuda.current_stream(self._gpu).cuda_stream
+
+
 @cache
-def _library() -> ctypes.CDLL | None:
-    """The library; None where it was not built, or comes from a version that had no training yet."""
+def _library(device: torch.device) -> _Library | None:
+    """The library for a device; None where there is none, it cannot use the GPU, or is of a version that had no training yet."""
+    if device.type not in ("cpu", "cuda"):
+        return None
     try:
-        library = ctypes.CDLL(get_library_path())
-        functions = library.snn_training_forward, library.snn_training_backward, library.snn_training_weights
+        path = get_library_path("cuda" if device.type == "cuda" else "cpu")
+        if device.type == "cuda" and problem(path, device.index or 0) is not None:
+            return None
+        return _Library(ctypes.CDLL(path), None if device.type == "cpu" else device)
     except (RuntimeUnavailableError, OSError, AttributeError):
         return None
-    for function in functions:
-        function.restype = ctypes.c_char_p
-    functions[0].argtypes = (ctypes.POINTER(Forward), ctypes.c_int)
-    functions[1].argtypes = (ctypes.POINTER(Backward), ctypes.c_int)
-    functions[2].argtypes = (_POINTER, _POINTER, _POINTER, _WHOLE, _REAL)
-    return library
+
+
+def library_for(x: torch.Tensor) -> _Library | None:
+    """The library that can be called with the memory of ``x``; None where it was not built, or is switched off."""
+    return None if _off else _library(x.device)
 
 
 def available() -> bool:
-    """Whether the library is there, and not switched off."""
-    return not _off and _library() is not None
+    """Whether the library for the CPU is there, and not switched off."""
+    return library_for(torch.empty(0)) is not None
 
 
 def serves(x: torch.Tensor) -> bool:
-    """Whether the library can be called with the memory of ``x``: on a CPU, outside of tracing and its tensors without data."""
-    return x.device.type == "cpu" and type(x) in _WITH_DATA and not torch.compiler.is_compiling() and available()
+    """Whether a library can be called with the memory of ``x``: outside of tracing and its tensors without data."""
+    return type(x) in _WITH_DATA and not torch.compiler.is_compiling() and library_for(x) is not None
 
 
-def lies_dense(weight: torch.Tensor) -> bool:
-    """Whether weights follow one another in memory without gaps, as torch lays them out or with the channels last."""
-    return weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
+def serves_weights(weight: torch.Tensor) -> bool:
+    """Whether :func:`whole_weights` can be called: on a CPU, with weights that follow one another in memory without gaps."""
+    dense = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
+    library = library_for(weight) if dense and serves(weight) else None
+    return library is not None and not library.is_of_gpu
 
 
 @contextmanager
 def switched_off() -> Iterator[None]:
-    """Do without the library for a while: torch's own operators give the same spikes, more slowly."""
+    """Do without the libraries for a while: torch's own operators give the same spikes, more slowly."""
     global _off
     before, _off = _off, True
     try:
@@ -129,35 +174,11 @@ def switched_off() -> Iterator[None]:
         _off = before
 
 
-def forward(**fields: object) -> None:
-    """``snn_training_forward`` on as many threads as torch's operators use; a field that is not given is null.
-
-    Raises:
-        BlockError: the library refuses the call.
-    """
-    library = _library()
-    assert library is not None
-    call = Forward(bytes=ctypes.sizeof(Forward), **fields)  # type: ignore[arg-type]
-    _require_success(library.snn_training_forward(ctypes.byref(call), torch.get_num_threads()))
-
-
-def backward(**fields: object) -> None:
-    """``snn_training_backward``, likewise.
-
-    Raises:
-        BlockError: the library refuses the call.
-    """
-    library = _library()
-    assert library is not None
-    call = Backward(bytes=ctypes.sizeof(Backward), **fields)  # type: ignore[arg-type]
-    _require_success(library.snn_training_backward(ctypes.byref(call), torch.get_num_threads()))
-
-
 def whole_weights(weight: torch.Tensor, step: float, grad_whole: torch.Tensor | None = None) -> torch.Tensor:
     """``snn_training_weights``: weights in weight units, or with ``grad_whole``, their gradient, that of ``weight``.
 
     Args:
-        weight: real values, float32, as :func:`lies_dense` wants them.
+        weight: real values, float32, on the CPU, as :func:`serves_weights` wants them.
         step: real value of two weight units.
         grad_whole: of the same shape.
 
@@ -167,13 +188,13 @@ def whole_weights(weight: torch.Tensor, step: float, grad_whole: torch.Tensor | 
     Raises:
         BlockError: the library refuses the call.
     """
-    library = _library()
+    library = _library(weight.device)
     assert library is not None
     result = torch.empty_like(weight)
     if grad_whole is not None and grad_whole.stride() != weight.stride():
         grad_whole = torch.empty_like(weight).copy_(grad_whole)
     given = None if grad_whole is None else grad_whole.data_ptr()
-    _require_success(library.snn_training_weights(weight.data_ptr(), given, result.data_ptr(), weight.numel(), step))
+    _require_success(library.weights(weight.data_ptr(), given, result.data_ptr(), weight.numel(), step))
     return result
 
 

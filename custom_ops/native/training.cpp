@@ -60,7 +60,9 @@ const char* wrong_decays(std::int32_t i_keep, std::int32_t v_keep) {
 
 bool positive(double value) { return std::isfinite(value) && value > 0 && static_cast<float>(value) > 0.0f; }
 
-const char* wrong(const TrainingForward& call) {
+}  // namespace
+
+const char* training_problem(const TrainingForward& call) {
   if (call.bytes != sizeof call) return "The caller is of another version than the library.";
   if (const char* what = wrong_size(call.steps, call.neurons)) return what;
   if (const char* what = wrong_decays(call.i_keep, call.v_keep)) return what;
@@ -83,7 +85,7 @@ const char* wrong(const TrainingForward& call) {
   return nullptr;
 }
 
-const char* wrong(const TrainingBackward& call) {
+const char* training_problem(const TrainingBackward& call) {
   if (call.bytes != sizeof call) return "The caller is of another version than the library.";
   if (const char* what = wrong_size(call.steps, call.neurons)) return what;
   if (const char* what = wrong_decays(call.i_keep, call.v_keep)) return what;
@@ -102,6 +104,8 @@ const char* wrong(const TrainingBackward& call) {
     return "The table's size, start or step is none.";
   return nullptr;
 }
+
+namespace {
 
 // Large memory that is about to be written is best had in pages of 2 MiB: fresh memory comes page by page, and of small ones getting them
 // takes as long as the work does. Where there are none, nothing changes.
@@ -202,7 +206,7 @@ std::size_t neurons_in(std::int64_t tile, std::int64_t neurons) {
 }  // namespace
 
 const char* training_forward(const TrainingForward& call, int threads) try {
-  if (const char* what = wrong(call)) return what;
+  if (const char* what = training_problem(call)) return what;
   if (threads < 1 || threads > most_threads) return "The number of threads is outside 1 ... 1024.";
   for (float* each : {call.spikes, call.charged, call.currents, call.voltages}) ask_for_large_pages(each, call.steps, call.neurons);
   std::vector<Potentials> found(static_cast<std::size_t>((call.neurons + tile_neurons - 1) / tile_neurons));
@@ -228,7 +232,7 @@ const char* training_forward(const TrainingForward& call, int threads) try {
 }
 
 const char* training_backward(const TrainingBackward& call, int threads) try {
-  if (const char* what = wrong(call)) return what;
+  if (const char* what = training_problem(call)) return what;
   if (threads < 1 || threads > most_threads) return "The number of threads is outside 1 ... 1024.";
   ask_for_large_pages(call.grad_x, call.steps, call.neurons);
   // Sums of the tiles are added in their order, so that the result does not depend on the threads.

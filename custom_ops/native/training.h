@@ -52,6 +52,10 @@ struct TrainingBackward {
   double *i_sum, *v_sum;  // the gradient of i_keep / 4096 and v_keep / 4096 is added to; null where not wanted
 };
 
+// What is wrong with a call, wherever it is to run; null for nothing.
+const char* training_problem(const TrainingForward& call);
+const char* training_problem(const TrainingBackward& call);
+
 const char* training_forward(const TrainingForward& call, int threads);
 const char* training_backward(const TrainingBackward& call, int threads);
 const char* training_weights(const float* weight, const float* grad_whole, float* result, std::int64_t count, double step);

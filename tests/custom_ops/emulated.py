@@ -19,7 +19,9 @@ from .one_node import block_model, cuba_attributes
 
 ROOT = Path(__file__).parents[2]
 EMULATION = ROOT / "custom_ops" / "native" / "check" / "emulated"
-KERNELS = [ROOT / "custom_ops" / "native" / "cuda" / f"{name}.cu" for name in ("neurons", "block", "recurrent", "device")]
+KERNELS = [
+    ROOT / "custom_ops" / "native" / "cuda" / f"{name}.cu" for name in ("neurons", "block", "recurrent", "training", "device")
+]
 
 
 def build(target: str = "snn_ops_emulated", *, sanitized: bool = False) -> Path:

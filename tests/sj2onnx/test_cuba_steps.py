@@ -52,17 +52,17 @@ def node_of(case: dict[str, Any]) -> CubaLIFNode:
     )
 
 
-def results(case: dict[str, Any], net: Any = None) -> dict[str, torch.Tensor]:
+def results(case: dict[str, Any], net: Any = None, device: str = "cpu") -> dict[str, torch.Tensor]:
     """Spikes, states, sequences and all gradients of one run in two chunks, from states that are not zero."""
     generator = torch.Generator().manual_seed(case["seed"])
     T, shape = case["shape"][0], case["shape"][1:]
-    node = node_of(case).train(case["training"])
+    node = node_of(case).train(case["training"]).to(device)
     weight_units = case["weight_units"]
     x = torch.randn(T, *shape, generator=generator) * (case["spread"] if weight_units else case["spread"] / case["scale"])
     if case["last"] and len(shape) == 4:
         x = x.flatten(0, 1).to(memory_format=torch.channels_last).view(x.shape)
-    x.requires_grad_()
-    states = [(0.3 * torch.randn(shape, generator=generator)).requires_grad_() for _ in range(2)]
+    x = x.to(device).requires_grad_()
+    states = [(0.3 * torch.randn(shape, generator=generator)).to(device).requires_grad_() for _ in range(2)]
     node.current_state, node.voltage_state = states
     call = node if net is None else net(node)
     cut = T // 2
@@ -73,13 +73,13 @@ def results(case: dict[str, Any], net: Any = None) -> dict[str, torch.Tensor]:
             sequences += [node.v_seq, node.i_seq]
     found = {"spikes": torch.cat(parts), "current": node.current_state, "voltage": node.voltage_state}
     found |= {f"sequence {index}": each for index, each in enumerate(sequences)}
-    loss = sum((each * torch.randn(each.shape, generator=generator)).sum() for each in found.values())
+    loss = sum((each * torch.randn(each.shape, generator=generator).to(device)).sum() for each in found.values())
     leaves = {"x": x, "first current": states[0], "first voltage": states[1]}
     if case["learned"]:
         leaves |= {"current decay": node.current_decay, "voltage decay": node.voltage_decay}
     grads = torch.autograd.grad(loss, list(leaves.values()))
-    return {name: each.detach() for name, each in found.items()} | {
-        f"gradient of {name}": grad for name, grad in zip(leaves, grads, strict=True)
+    return {name: each.detach().cpu() for name, each in found.items()} | {
+        f"gradient of {name}": grad.cpu() for name, grad in zip(leaves, grads, strict=True)
     }
 
 

@@ -4,6 +4,7 @@
 #include "block.h"
 #include "layer.h"
 #include "recurrent.h"
+#include "training.h"
 
 namespace snn::cuda {
 
@@ -12,6 +13,9 @@ void launch(const CubaLIFLayer& layer, void* stream);
 void launch(const FloatLayer& layer, void* stream);
 void launch(const BlockLayer& layer, void* stream);
 void launch(const RecurrentLayer& layer, void* stream);
+// Likewise, on a stream of that GPU; the caller has looked at the call with training_problem.
+void launch(const TrainingForward& call, int device, void* stream);
+void launch(const TrainingBackward& call, int device, void* stream);
 
 // Throws std::runtime_error with CUDA's own words where `status`, a cudaError_t, is not success.
 void check(int status, const char* what);

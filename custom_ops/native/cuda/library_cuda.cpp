@@ -11,11 +11,11 @@
 namespace {
 
 // null, or what went wrong; the text holds until this thread's next call.
-template <class Layer>
-const char* launched(const Layer& layer, void* stream) {
+template <class Layer, class... Place>
+const char* launched(const Layer& layer, Place... place) {
   static thread_local std::string message;
   try {
-    snn::cuda::launch(layer, stream);
+    snn::cuda::launch(layer, place...);
     return nullptr;
   } catch (const std::exception& error) {
     message = error.what();
@@ -99,4 +99,21 @@ SNN_EXPORT const char* snn_cuda_lif(const float* x, const float* initial_v, floa
   layer.parameters.v_threshold = v_threshold, layer.parameters.v_reset = v_reset;
   layer.steps = steps, layer.neurons = neurons, layer.x = x, layer.initial_v = initial_v, layer.s = s, layer.final_v = final_v;
   return launched(layer, stream);
+}
+
+// For training: the call of training.h with pointers to the memory of GPU number `device`, on one of its streams. What is not the same:
+// `potentials` and `table` are null, and `i_sum` and `v_sum` have a place for each neuron, [M], which is written. Returns null, or what is
+// wrong or went wrong.
+SNN_EXPORT const char* snn_cuda_training_forward(const snn::TrainingForward* call, int device, void* stream) {
+  if (!call) return "The call is missing.";
+  if (const char* what = snn::training_problem(*call)) return what;
+  if (call->potentials) return "The GPU does not look for the potentials that occur.";
+  return launched(*call, device, stream);
+}
+
+SNN_EXPORT const char* snn_cuda_training_backward(const snn::TrainingBackward* call, int device, void* stream) {
+  if (!call) return "The call is missing.";
+  if (const char* what = snn::training_problem(*call)) return what;
+  if (call->table) return "On the GPU the surrogate's slopes come one by one.";
+  return launched(*call, device, stream);
 }
