@@ -421,8 +421,10 @@ def selected(form: Form, axis: int, index: Array) -> Form:
     """Of the features along ``axis``, those of ``index``, in that order; -1 for zeros.
 
     Raises:
-        FormError: ``axis`` is no axis of features.
+        FormError: ``axis`` is no axis of features, or nothing is selected.
     """
+    if not len(index):
+        raise FormError("it has no elements", "use layers of at least one element")
     rank = _trailing(form)
     at = axis - (len(form.axes) - rank)
     if at < 0:

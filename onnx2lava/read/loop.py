@@ -25,6 +25,7 @@ from .call import Call, Cases, Filled, Value
 from .compose import matrix
 from .evaluate import evaluated
 from .form import Form, Term, added, lead_axes, mapped, scaled, source, with_constant
+from .scan import scan_of
 from .steps import Scale, Step, View
 
 __all__ = ["Loop", "is_loop", "read_loop"]
@@ -76,13 +77,16 @@ def read_loop(call: Call, function: ir.Function, outer: Form) -> Loop:
     if len(scans) != 1 or len(function.outputs) != 1 or len(function.inputs) != len(call.inputs):
         call.refuse("it is no single loop over time without states", _REMEDY)
     (scan,) = scans
-    body = scan.attributes["body"].as_graph() if "body" in scan.attributes else None
-    states = len(scan.inputs) - 1
-    plain = scan.attributes.get_int("num_scan_inputs", 0) == 1 and not any(
-        any(scan.attributes.get_ints(name, [])) for name in ("scan_input_directions", "scan_output_directions", "scan_input_axes")
-    )
-    if body is None or not plain or scan.inputs[-1] is not function.inputs[0] or len(scan.outputs) != states + 1:
+    said, states = scan_of(scan), len(scan.inputs) - 1
+    if (
+        said is None
+        or not said.plain
+        or said.sequences != 1
+        or scan.inputs[-1] is not function.inputs[0]
+        or len(scan.outputs) != states + 1
+    ):
         call.refuse("it is no single loop over time from its input to its output", _REMEDY)
+    body = said.body
     if scan.outputs[states] is not function.outputs[0] or len(body.inputs) != states + 1:
         call.refuse("it is no single loop over time from its input to its output", _REMEDY)
     outside: dict[ir.Value, Value] = {}

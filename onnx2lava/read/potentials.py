@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 
 import onnx_ir as ir
 
+from .scan import scan_of
+
 __all__ = ["are_potentials", "is_read_by_potential"]
 
 
@@ -27,10 +29,11 @@ def is_read_by_potential(
 def are_potentials(function: ir.Function) -> bool:
     """Whether what a loop over time gives is made of what it keeps otherwise than by a comparison, by which spikes are made."""
     scan = function.outputs[0].producer() if function.outputs else None
-    if scan is None or scan.op_type != "Scan" or "body" not in scan.attributes:
+    said = scan_of(scan) if scan is not None and scan.op_type == "Scan" else None
+    if scan is None or said is None:
         return False
-    body = scan.attributes["body"].as_graph()
-    states = body.inputs[: len(scan.inputs) - scan.attributes.get_int("num_scan_inputs", 1)]
+    body = said.body
+    states = body.inputs[: len(scan.inputs) - said.sequences]
     given = scan.outputs.index(function.outputs[0])
     waiting = list(body.outputs[given : given + 1])
     seen: set[ir.Value] = set()

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -14,12 +15,13 @@ import pytest
 from onnx import TensorProto, helper
 
 import custom_ops
+from custom_ops.all_nodes import all_nodes
 from custom_ops.errors import BridgeError, ModelFileError
 from custom_ops.model_file import read_model
 from onnx2lava import load, load_netx, to_onnx
 from tests.onnx2lava.networks import assert_same_numbers, examples
 
-from .corpus import netx_files
+from .corpus import netx_files, onnx_files
 from .damage import BESIDE, write_surroundings
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,36 @@ def test_thousands_of_damaged_files() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "2,000 cases" in ran.stdout
     assert "crashes: 0, hangs: 0, tracebacks and other bugs: 0" in ran.stdout
+
+
+def test_attributes_of_other_types() -> None:
+    """Of each operator in each place, one attribute after the other says something of another type."""
+    others = {"text": "no", "number": 3, "numbers": [0.5], "tensor": helper.make_tensor("x", TensorProto.FLOAT, [1], [1.0])}
+    seen, ends = set(), Counter()
+    for data in onnx_files().values():
+        model = onnx.load_from_string(data)
+        for node in all_nodes([*model.graph.node, *(node for function in model.functions for node in function.node)]):
+            for attribute in node.attribute:
+                place = (node.domain, node.op_type, attribute.name, bool(model.functions))
+                if place in seen:
+                    continue
+                seen.add(place)
+                right = onnx.AttributeProto()
+                right.CopyFrom(attribute)
+                for kind, value in others.items():
+                    wrong = helper.make_attribute(attribute.name, value)
+                    if wrong.type == right.type:
+                        continue
+                    attribute.CopyFrom(wrong)
+                    try:
+                        load(model)
+                        ends["read"] += 1
+                    except BridgeError:
+                        ends["refused"] += 1
+                    except Exception as error:
+                        raise AssertionError(f"{place} as {kind}") from error
+                attribute.CopyFrom(right)
+    assert ends["refused"] > 100, ends
 
 
 def test_operators_under_the_sanitizers() -> None:
