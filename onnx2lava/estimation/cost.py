@@ -54,8 +54,8 @@ ENERGY = EnergyFigures(
     active=81e-12,
     spike=1.7e-12,
     source="Davies et al., Loihi: A Neuromorphic Manycore Processor with On-Chip Learning, IEEE Micro 38(1), 2018, table 2",
-    limits="They are of the first Loihi (14 nm), simulated before it was made; Intel has published none for Loihi 2. They leave "
-    "out what the chip takes while it does nothing, hops of spikes between tiles, its x86 cores, and the host.",
+    limits="They are of the first Loihi (14 nm), from simulations of its circuits; we know of none for Loihi 2. They leave out "
+    "what the chip takes while it does nothing, hops of spikes between tiles, its x86 cores, and the host.",
 )
 """Published figures, and their source."""
 

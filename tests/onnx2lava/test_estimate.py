@@ -154,7 +154,7 @@ def test_a_layer_on_several_cores_gets_each_spike_more_often():
 def test_figures_are_the_published_ones():
     assert (ENERGY.synaptic, ENERGY.idle, ENERGY.active, ENERGY.spike) == (23.6e-12, 52e-12, 81e-12, 1.7e-12)
     assert "Davies" in ENERGY.source
-    assert "none for Loihi 2" in ENERGY.limits
+    assert "none for Loihi 2." in ENERGY.limits
 
 
 def test_the_command(tmp_path):
