@@ -34,8 +34,8 @@ def lavas_own() -> object:
 def main() -> int:
     """Print seconds on the clock and of processors, of each way by turns, and the ratios; exit code 1 where spikes differ."""
     parser = argparse.ArgumentParser(prog="python -m bench.jobs", description=__doc__)
-    parser.add_argument("--samples", type=int, default=192, help="of 32 time steps (default 192)")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the medians count (default 3)")
+    parser.add_argument("--samples", type=int, default=384, help="of 16 time steps (default 384)")
+    parser.add_argument("--rounds", type=int, default=2, help="of which the medians count (default 2)")
     parser.add_argument("--against", default="lava", help="lava (default) or netx")
     options = parser.parse_args()
     say = Console(highlight=False, soft_wrap=True).print
@@ -49,6 +49,7 @@ def main() -> int:
     }
     say(f"verify of digits_csnn against {options.against}, {options.samples} samples of {len(x)} time steps")
     say(f"{os.cpu_count()} processors, load average of the machine before: {os.getloadavg()[0]:.1f}")
+    _run(x[:, :1], options.against, 1, None)  # imports Lava
     found: dict[str, list[tuple[float, float, str]]] = {name: [] for name in ways}
     for _ in range(options.rounds):
         for name, way in ways.items():
