@@ -9,7 +9,7 @@ BUILD := env/build.sh pyproject.toml
 OUT := out
 
 .PHONY: help check demo quantisation test fuzz fuzz-operators fuzz-guided people nir kills matrix env env-lava native wheels docs docs-serve \
-    graphs models \
+    graphs graphs-lava models \
     pictures bench bench-jobs bench-cuda emulated clean
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make people        random networks as people write them, exported equal or refused in words (CASES=1000)"
 	@echo "make nir           random NIR graphs in onnxruntime, slayer, NetX and Lava (CASES=100; ten minutes)"
 	@echo "make graphs        random networks of layers in any order, and graphs of them, converted equal or refused (CASES=3000 SEED=0)"
+	@echo "make graphs-lava   such graphs in onnxruntime, slayer and Lava (CASES=100 SEED=0; ten minutes)"
 	@echo "make kills         kill conversions at random moments (KILLS=1000)"
 	@echo "make matrix        the core on every supported Python, with the oldest and the newest numpy, onnx and onnxruntime"
 	@echo "make wheels        what is published, into dist/: for x86-64 and AArch64, any glibc from 2.17 on; installed and tested"
@@ -175,6 +176,11 @@ nir: env env-lava .venv/peers
 graphs: CASES := $(if $(filter command line environment,$(origin CASES)),$(CASES),3000)
 graphs: env
 	CASES=$(CASES) SEED=$(or $(SEED),0) .venv/bin/python -m pytest -q tests/sj2onnx/test_random_graphs.py -k "any_order or test_graphs"
+
+# Five seconds for each, nearly all of them Lava's.
+graphs-lava: CASES := $(if $(filter command line environment,$(origin CASES)),$(CASES),100)
+graphs-lava: env env-lava
+	LAVA_CASES=$(CASES) SEED=$(or $(SEED),0) .venv/bin/python -m pytest -q tests/sj2onnx/test_random_graphs.py -k "exported or lava"
 
 kills: env
 	.venv/bin/python -m tests.faults --kills $(KILLS)

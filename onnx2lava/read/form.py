@@ -19,7 +19,6 @@ __all__ = [
     "Term",
     "added",
     "aligned",
-    "are_spikes",
     "arranged",
     "axis_kind",
     "common_divisor",
@@ -32,6 +31,7 @@ __all__ = [
     "mapped",
     "mapped_along_last",
     "mapped_to",
+    "most_spikes",
     "multiplied",
     "scaled",
     "selected",
@@ -522,10 +522,10 @@ def lead_axes(steps: int, samples: int) -> Axes:
     return (_of_size(TIME, steps), _of_size(BATCH, samples))
 
 
-def are_spikes(form: Form) -> bool:
-    """Whether each element is one spike or none: no factors, no sums, no constant."""
+def most_spikes(form: Form) -> int | None:
+    """How many spikes an element adds up at most, each as it is; None where there are factors or a constant."""
     if form.has_constant or any(term.divisor != 1 for term in form.terms):
-        return False
+        return None
     budget = form.budget
     budget.take(2 * prod(form.features))
     reached = np.zeros(form.features)
@@ -534,13 +534,13 @@ def are_spikes(form: Form) -> bool:
         ones = np.ones((1, *shape))
         for step in steps:
             if not _moves_only(step):
-                return False
+                return None
             ones = applied(step, ones, budget)
         ones = ones.reshape(1, *form.features)
         if not np.isin(ones, (0.0, 1.0)).all():
-            return False
+            return None
         reached += ones[0]
-    return bool((reached <= 1).all())
+    return int(reached.max(initial=0))
 
 
 def _moves_only(step: Step) -> bool:

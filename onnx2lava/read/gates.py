@@ -10,7 +10,7 @@ from custom_ops.loihi import DECAY_UNIT
 
 from ..network import Array, Conv, CubaNeuron, Input
 from .call import Call
-from .form import Form, added, are_spikes, mapped_to, scaled, shifted, with_constant
+from .form import Form, added, mapped_to, most_spikes, scaled, shifted, with_constant
 from .steps import Scale
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ _FORGETTING = DECAY_UNIT - 1
 """A voltage decay after which nothing is left of the few units that a gate sees: 384 / 4096 is rounded to 0."""
 
 
+_MOST_SPIKES = 16
+"""That a MaxPool compares the sums of; each is two populations more. What a gate keeps of twice as many is rounded to 0, too."""
+
+
 class Gates:
     """Adds such neurons to the network that is being read."""
 
@@ -31,9 +35,23 @@ class Gates:
         self._reader = reader
 
     def largest(self, call: Call, form: Form, window: Conv, rank: int) -> Form:
-        """A MaxPool of spikes over the windows of ``window``, whose weights are 2."""
-        spikes, factor, shift = self._spikes(call, form, "MaxPool")
-        return _restored(self._gate(call, mapped_to(spikes, window, rank), OR), factor, shift)
+        """A MaxPool over the windows of ``window``, whose weights are 2: of spikes, or of sums of a few spikes.
+
+        The largest sum counts how many of its neurons fire: for each number of spikes one that says whether as many come
+        anywhere in the window.
+        """
+        sums, factor, shift, most = self._spikes(call, form, "MaxPool", _MOST_SPIKES)
+        pooled: Form | None = None
+        shown = factor is None and shift is None and most <= 1
+        for count in range(1, max(most, 1) + 1):
+            reached = sums
+            if count > 1:
+                neuron = CubaNeuron(DECAY_UNIT, _FORGETTING, 2 * count - 1)
+                reached = self._gate(call, scaled(sums, np.full(1, 2.0)), neuron, shown=False)
+            anywhere = self._gate(call, mapped_to(reached, window, rank), OR, shown=shown)
+            pooled = anywhere if pooled is None else added(pooled, anywhere)
+        assert pooled is not None
+        return _restored(pooled, factor, shift)
 
     def any_of(self, call: Call, forms: Sequence[Form]) -> Form:
         """The largest of several spikes, element by element."""
@@ -58,7 +76,7 @@ class Gates:
             if self._are_spikes(form) or self._are_spikes(complement):
                 parts.append(form)
                 continue
-            spikes, own, shift = self._spikes(call, form, "product")
+            spikes, own, shift, _ = self._spikes(call, form, "product", 1)
             if shift is not None:
                 call.refuse("it multiplies spikes by sums, which no neuron can", "multiply spikes by spikes or by constants")
             factor = own if factor is None else factor * own
@@ -72,17 +90,24 @@ class Gates:
         if largest == 2:
             sums = shifted(sums, np.full(1, 2.0))
         threshold = 2 if largest == 0 else 0
-        return _restored(self._gate(call, sums, CubaNeuron(DECAY_UNIT, _FORGETTING, threshold)), factor, None)
+        gate = self._gate(call, sums, CubaNeuron(DECAY_UNIT, _FORGETTING, threshold), shown=factor is None)
+        return _restored(gate, factor, None)
 
-    def _gate(self, call: Call, sums: Form, neuron: CubaNeuron) -> Form:
-        return self._reader.add(call, sums, neuron)
+    def _gate(self, call: Call, sums: Form, neuron: CubaNeuron, *, shown: bool = True) -> Form:
+        return self._reader.add(call, sums, neuron, shown=shown)
 
     def _are_spikes(self, form: Form) -> bool:
-        inputs: dict[str, Input] = self._reader.inputs
-        return not any(term.source in inputs and inputs[term.source].bits for term in form.terms) and are_spikes(form)
+        most = self._most_spikes(form)
+        return most is not None and most <= 1
 
-    def _spikes(self, call: Call, form: Form, what: str) -> tuple[Form, Array | None, Array | None]:
-        """Spikes, a positive factor and a constant per channel that make ``form`` of them."""
+    def _most_spikes(self, form: Form) -> int | None:
+        inputs: dict[str, Input] = self._reader.inputs
+        graded = any(term.source in inputs and inputs[term.source].bits for term in form.terms)
+        return None if graded else most_spikes(form)
+
+    def _spikes(self, call: Call, form: Form, what: str, limit: int) -> tuple[Form, Array | None, Array | None, int]:
+        """Sums of at most ``limit`` spikes, a positive factor and a constant per channel that make ``form`` of them, and how many
+        spikes they add at most."""
         factor = shift = None
         bare = form
         if form.has_constant and all(size == 1 for size in form.constant.shape[1:]):
@@ -93,7 +118,8 @@ class Gates:
         if isinstance(scale, Scale) and all(term.steps for term in form.terms) and _positive_per_channel(scale.factor):
             factor = scale.factor
             bare = replace(bare, terms=tuple(replace(term, steps=term.steps[:-1]) for term in bare.terms))
-        if not self._are_spikes(bare):
+        most = self._most_spikes(bare)
+        if most is None or most > limit:
             call.refuse(
                 f"there is a {what} between a synapse and its neuron, and the largest of several sums is no sum"
                 if what == "MaxPool"
@@ -102,7 +128,7 @@ class Gates:
                 if what == "MaxPool"
                 else "multiply spikes by spikes or by constants",
             )
-        return bare, factor, shift
+        return bare, factor, shift, most
 
 
 def _positive_per_channel(factor: Array) -> bool:

@@ -118,10 +118,17 @@ class Reader:
             "export the network with sj2onnx.export."
         )
 
-    def add(self, call: Call, sums: Form, neuron: CubaNeuron) -> Form:
-        """A population that the file has as another operator, such as a MaxPool; gives its spikes, arranged as ``sums``."""
-        name = self._name(call.node)
-        return self._added(call, [self._maker.whole(call, name, neuron, sums)], sums.dims)
+    def add(self, call: Call, sums: Form, neuron: CubaNeuron, *, shown: bool) -> Form:
+        """A population that the file has as another operator, such as a MaxPool; gives its spikes, arranged as ``sums``.
+
+        Args:
+            call: of that operator.
+            sums: what the population reads.
+            neuron: of the population.
+            shown: whether its spikes are what the operator gives, so that they can be compared.
+        """
+        made = self._maker.whole(call, self._name(call.node), neuron, sums)
+        return self._added(call, [made if shown else replace(made, origin=None)], sums.dims)
 
     # Inputs and outputs.
 

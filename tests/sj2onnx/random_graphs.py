@@ -17,14 +17,14 @@ from torch import nn
 
 from .emitting import Writer
 
-__all__ = ["JOINS", "KINDS", "Bundle", "Graph", "chains", "graphs", "pairs"]
+__all__ = ["JOINS", "KINDS", "Bundle", "Graph", "Join", "Scaled", "chains", "graphs", "pairs"]
 
 STEPS, SAMPLES = 5, 2
 SHAPE = (2, 4, 2)
 _MOST_NEURONS = 160
 
 
-class _Scaled(nn.Module):
+class Scaled(nn.Module):
     """What ann2snn puts behind its neurons."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -39,7 +39,9 @@ class _Swapped(nn.Module):
         return torch.cat([second, first], dim=2)
 
 
-class _Join(nn.Module):
+class Join(nn.Module):
+    """One of :data:`JOINS` as a layer."""
+
     def __init__(self, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.function = function
@@ -158,7 +160,7 @@ KINDS: dict[str, _Kind] = {
     "ZeroPad2d": _Kind(_of_maps(lambda *_: layer.SeqToANNContainer(nn.ZeroPad2d((1, 0, 0, 2)))), keeps=True),
     "Dropout": _Kind(lambda random, shape: layer.Dropout(0.5), keeps=True),
     "Delay": _Kind(lambda random, shape: layer.Delay(random.choice([1, 2])), keeps=True),
-    "Scaled": _Kind(lambda random, shape: _Scaled()),
+    "Scaled": _Kind(lambda random, shape: Scaled()),
     "Swapped": _Kind(lambda random, shape: _Swapped() if shape[0] % 2 == 0 else None, keeps=True),
     "Neuron": _Kind(_neuron, fires=True),
 }
@@ -214,9 +216,9 @@ class Graph:
 
     def _written(self, writer: Writer, at: int, module: nn.Module, given: list[str]) -> str:
         read, made = self.values[self.steps[at][1][0]].shape, self.values[at + 1]
-        if isinstance(module, _Join):
+        if isinstance(module, Join):
             return writer.join(made.kind, *given)
-        if isinstance(module, _Scaled):
+        if isinstance(module, Scaled):
             return str(writer.node("Mul", *given, np.float32(0.5)))
         if isinstance(module, _Swapped):
             return writer.swapped(*given, read)
@@ -368,7 +370,7 @@ def _join(graph: Graph, random: Random, seen: Counter[tuple[str, str]]) -> bool:
     seen.update([("", name), (last.kind, name)])
     graph.add(
         name,
-        _Join(JOINS[name]),
+        Join(JOINS[name]),
         (other, at),
         name in ("and", "iand", "or") or (name == "concatenate" and last.spikes and graph.values[other].spikes),
     )

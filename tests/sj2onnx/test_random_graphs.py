@@ -1,6 +1,6 @@
 """Random networks of SpikingJelly's layers: equal to SpikingJelly as they are read, and equal to each other wherever they run.
 
-`make graphs CASES=3000 SEED=1` tries many others.
+`make graphs CASES=3000 SEED=1` tries many others, `make graphs-lava CASES=100` in Lava as well.
 """
 
 import json
@@ -28,25 +28,29 @@ from ..conftest import ROOT
 from ..onnx2lava.networks import assert_same_numbers
 from . import random_graphs
 from .exact import OTHER, SAME, exact
-from .random_graphs import FIRING, JOINS, KINDS, LOOPS, Bundle, Graph, pairs
+from .random_graphs import FIRING, JOINS, KINDS, LOOPS, Bundle, Graph, Join, Scaled, pairs
 
 torch.set_num_threads(1)
 
-CASES, SEED = (int(os.environ.get(name, default)) for name, default in (("CASES", "300"), ("SEED", "0")))
+CASES, LAVA_CASES, SEED = (
+    int(os.environ.get(name, default)) for name, default in (("CASES", "300"), ("LAVA_CASES", "6"), ("SEED", "0"))
+)
 REFUSED = {
     "the largest of several sums is no sum": "MaxPool of sums",
     "it delays sums that a bias is in already": "a bias, then a Delay",
     "it multiplies sums, which no neuron can": "a product of products",
 }
 """What no neuron computes, however it is written."""
+_BUNDLE = 10
+"""Graphs in one export."""
 VECTORS = {"BatchNorm1d"}
 MAPS = {kind for kind in KINDS if kind.endswith("2d") or kind == "Upsample"} | {"Flatten"}
 
 
-def converted(graph: Graph) -> Network[Neuron] | str:
+def converted(model: onnx.ModelProto, output: str | None = None) -> Network[Neuron] | str:
     """What is read of it, or why nothing is."""
     try:
-        return onnx2lava.load(graph.model())
+        return onnx2lava.load(model, output=output)
     except ConversionError as error:
         said = str(error)
     (reason,) = (why for words, why in REFUSED.items() if words in said)
@@ -92,7 +96,7 @@ def test_layers_in_any_order() -> None:
     lively = readouts = 0
     for graph in random_graphs.chains(CASES, SEED):
         seen.update(pairs(graph))
-        network = converted(graph)
+        network = converted(graph.model())
         if isinstance(network, str):
             refused[network] += 1
             continue
@@ -115,6 +119,30 @@ def test_layers_in_any_order() -> None:
     assert readouts > CASES / 12
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_largest_of_several_sums_of_spikes(scaled: bool) -> None:
+    """A MaxPool behind blocks that add spikes, as in SEW-ResNets for event cameras."""
+    torch.manual_seed(0)
+    graph = Graph((torch.rand(6, 2, 2, 6, 6) < 0.5).double())
+    last = 0
+    for block in range(3):
+        graph.add("Conv2d", layer.Conv2d(3 if block else 2, 3, 3, padding=1), (last,), spikes=False)
+        graph.add("Neuron", neuron.IFNode(), (len(graph.steps),), spikes=True)
+        if block:
+            graph.add("add", Join(JOINS["add"]), (last, len(graph.steps)), spikes=False)
+        last = len(graph.steps)
+    assert graph.values[-1].x.max() == 3
+    if scaled:
+        graph.add("Scaled", Scaled(), (last,), spikes=False)
+    graph.add("MaxPool2d", layer.MaxPool2d(3, 2, 1), (len(graph.steps),), spikes=False)
+    graph.add("Conv2d", layer.Conv2d(3, 2, 1), (len(graph.steps),), spikes=False)
+    graph.add("Neuron", neuron.IFNode(), (len(graph.steps),), spikes=True)
+    assert_as_in_spikingjelly(graph, onnx2lava.load(graph.model()))
+    result = onnx2lava.verify(graph.model(), graph.example.numpy(), against=["ort", "ort-native", "numpy"])
+    assert (result.mismatches, result.left_out) == (0, {})
+    assert all(0 < each.rate < 1 for each in result.layers)
+
+
 @pytest.mark.parametrize(
     "pool", [layer.AvgPool2d(3, 1), layer.AvgPool2d(3, 1, 1, count_include_pad=False)], ids=["even", "uneven"]
 )
@@ -135,7 +163,7 @@ def test_graphs() -> None:
     """Sums, differences, concatenations and products; the integers, too, in onnxruntime with and without the native library."""
     reached, refused = Counter[tuple[str, str]](), Counter[str]()
     for graph in random_graphs.graphs(CASES // 4, SEED):
-        network = converted(graph)
+        network = converted(graph.model())
         if isinstance(network, str):
             refused[network] += 1
             continue
@@ -149,32 +177,44 @@ def test_graphs() -> None:
 
 
 @pytest.fixture(scope="module")
-def exported() -> list[tuple[Graph, Network[Neuron]]]:
-    """Graphs by the real exporter, with loops among them, and what is read of each."""
-    graphs = [
-        graph for graph in random_graphs.graphs(40, 1, loops=True) if sum(value.kind in FIRING for value in graph.values) > 1
-    ]
-    with_loops = [graph for graph in graphs if any(value.kind in LOOPS for value in graph.values)]
-    chosen = [*with_loops[:2], *[graph for graph in graphs if graph not in with_loops][:4]]
-    bundle = Bundle(chosen)
-    model = sj2onnx.export(bundle, chosen[0].example.float())
-    return [(graph, onnx2lava.load(model, output=output)) for graph, output in zip(chosen, bundle.outputs(), strict=True)]
+def exported() -> list[tuple[Graph, Network[Neuron], str]]:
+    """Graphs by the real exporter, with loops in a third of them, and what is read of each that is read."""
+    chosen: list[Graph] = []
+    random = random_graphs.graphs(20 * LAVA_CASES, SEED + 1, loops=True)
+    several = (graph for graph in random if sum(value.kind in FIRING for value in graph.values) > 1)
+    wanted = Counter({True: LAVA_CASES // 3, False: LAVA_CASES - LAVA_CASES // 3})
+    while wanted.total():
+        graph = next(several)
+        loops = any(value.kind in LOOPS for value in graph.values)
+        if wanted[loops]:
+            wanted[loops] -= 1
+            chosen.append(graph)
+    found: list[tuple[Graph, Network[Neuron], str]] = []
+    for start in range(0, len(chosen), _BUNDLE):
+        bundle = Bundle(chosen[start : start + _BUNDLE])
+        model = sj2onnx.export(bundle, chosen[0].example.float())
+        for at, (graph, output) in enumerate(zip(chosen[start : start + _BUNDLE], bundle.outputs(), strict=True)):
+            network = converted(model, output)
+            if not isinstance(network, str):
+                found.append((graph, network, f"networks.{at}."))
+    assert len(found) > 0.6 * LAVA_CASES
+    return found
 
 
-def test_what_is_exported_is_what_is_written_here(exported: list[tuple[Graph, Network[Neuron]]]) -> None:
+def test_what_is_exported_is_what_is_written_here(exported: list[tuple[Graph, Network[Neuron], str]]) -> None:
     """Or the tests above would be of other files than people have."""
-    for index, (graph, network) in enumerate(exported):
-        assert_as_in_spikingjelly(graph, network, f"networks.{index}.")
+    for graph, network, path in exported:
+        assert_as_in_spikingjelly(graph, network, path)
         if not any(value.kind in LOOPS for value in graph.values):
             assert_same_numbers(network, onnx2lava.load(graph.model()))
 
 
 def test_slayer_and_lava_give_the_same_spikes(
-    exported: list[tuple[Graph, Network[Neuron]]], lava_python: Path, tmp_path: Path
+    exported: list[tuple[Graph, Network[Neuron], str]], lava_python: Path, tmp_path: Path
 ) -> None:
     against = ["ort", "ort-native", "numpy", "slayer", "lava"]
     cases = []
-    for index, (graph, network) in enumerate(exported):
+    for index, (graph, network, _) in enumerate(exported):
         files = {"model": str(tmp_path / f"{index}.onnx"), "input": str(tmp_path / f"{index}.npy")}
         onnx.save(onnx2lava.to_onnx(onnx2lava.quantize(network)), files["model"])
         np.save(files["input"], graph.example.numpy())
@@ -183,7 +223,7 @@ def test_slayer_and_lava_give_the_same_spikes(
     peer = ROOT / "tests" / "peers" / "verify_in_lava.py"
     subprocess.run([lava_python, peer, tmp_path / "cases.json", tmp_path / "found.json"], check=True)
     compared = Counter[str]()
-    for (graph, _), found in zip(exported, json.loads((tmp_path / "found.json").read_text()), strict=True):
+    for (graph, *_), found in zip(exported, json.loads((tmp_path / "found.json").read_text()), strict=True):
         assert found["mismatches"] == 0, graph
         compared.update(set(against) - set(found["left_out"]))
     assert compared == Counter(against * len(exported))
