@@ -1,6 +1,6 @@
-"""What a network is: populations of neurons (``neurons.py``), edges between them (``network.py``), and maps (``maps.py``)."""
+"""What a network is: populations of neurons (``neurons.py``), edges between them (``network.py``), and maps (``maps/``)."""
 
-from .maps import Array, Conv, ConvTranspose, Dense, Map, Pads, Shape, windows
+from .maps import Array, Conv, ConvTranspose, Dense, Kernel, Map, Pads, Shape, windows
 from .network import INPUT, OUTPUT, Edge, Input, Network, Population, is_loihi, require_loihi
 from .neurons import CubaNeuron, FloatNeuron, Neuron
 
@@ -15,6 +15,7 @@ __all__ = [
     "Edge",
     "FloatNeuron",
     "Input",
+    "Kernel",
     "Map",
     "Network",
     "Neuron",

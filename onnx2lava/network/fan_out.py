@@ -1,9 +1,11 @@
 """How many synapses leave each neuron, through a map: those at the border of an image reach fewer windows."""
 
+from math import prod
+
 import numpy as np
 
-from .maps import Array, Conv, Dense, Map, Shape
-from .unrolling import places
+from .maps import Array, Conv, Dense, Kernel, Map, Shape
+from .maps.kernel import places
 
 __all__ = ["fan_out"]
 
@@ -25,6 +27,9 @@ def fan_out(map_: Map, shape: Shape) -> Array:
     if isinstance(map_, Dense):
         columns: Array = np.count_nonzero(map_.weight, axis=0)
         return columns.reshape(shape)
+    if not isinstance(map_, Kernel):
+        _, at, weights = map_.entries(shape)
+        return np.bincount(at[weights != 0], minlength=prod(shape)).reshape(shape)
     found = np.zeros(shape, np.int64)
     if isinstance(map_, Conv):
         # From each channel, [C, kh, kw]: the channels of its own group that it reaches.

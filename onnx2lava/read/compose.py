@@ -26,13 +26,10 @@ def composed(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[Map, 
     steps, shape = simplified(steps, shape, budget)
     while steps and isinstance(steps[-1], View):
         steps = steps[:-1]
-    if len(steps) == 1 and isinstance(steps[0], Dense):
-        return steps[0], shape
-    if len(shape) == 3 and all(isinstance(step, Conv | ConvTranspose) for step in steps[:1]):
-        if not steps:
-            return _kept_as_it_is(shape[0], budget), shape
-        if len(steps) == 1:
-            return _with_room(steps[0], budget), shape  # type: ignore[arg-type]
+    if len(steps) == 1 and isinstance(steps[0], Map):
+        return _with_room(steps[0], budget), shape
+    if len(shape) == 3 and not steps:
+        return _kept_as_it_is(shape[0], budget), shape
     structured = _structured(steps, shape, budget)
     if structured is not None:
         return structured
@@ -64,13 +61,9 @@ def simplified(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[tup
 
 def added(first: Map, second: Map) -> Map | None:
     """Their sum, if they are of one geometry; else None."""
-    if type(first) is not type(second) or first.weight.shape != second.weight.shape or _geometry(first) != _geometry(second):
+    if type(first) is not type(second) or first.weight.shape != second.weight.shape or first.geometry != second.geometry:
         return None
     return replace(first, weight=first.weight.astype(np.float64) + second.weight)
-
-
-def _geometry(step: Map) -> tuple[object, ...]:
-    return () if isinstance(step, Dense) else (step.stride, step.pads, step.dilation, step.groups)
 
 
 def _pair(first: Step, second: Step, shape: Shape, budget: Budget) -> tuple[Step, ...] | None:
@@ -126,7 +119,7 @@ def _pair(first: Step, second: Step, shape: Shape, budget: Budget) -> tuple[Step
 
 def _structured(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[Map, Shape] | None:
     """Steps that are no convolution yet, as one: nothing at all, factors and selections by channel."""
-    if len(steps) > 1 or any(isinstance(step, Conv | ConvTranspose | View | Dense) for step in steps):
+    if len(steps) > 1 or any(isinstance(step, Map | View) for step in steps):
         return None
     if len(shape) == 1 and shape[0] ** 2 <= 2**20:
         return None  # a small matrix serves everywhere
@@ -317,9 +310,9 @@ def _transposed_then_convolved(first: ConvTranspose, second: Conv, budget: Budge
     return ConvTranspose(weight, first.stride, (pads[0], pads[1], pads[2], pads[3]))
 
 
-def _with_room(step: Conv | ConvTranspose, budget: Budget) -> Conv | ConvTranspose:
+def _with_room(step: Map, budget: Budget) -> Map:
     """The same without negative pads of a convolution: zeros in the kernel skip what they took away."""
-    if isinstance(step, ConvTranspose) or min(step.pads) >= 0:
+    if not isinstance(step, Conv) or min(step.pads) >= 0:
         return step
     kernel, places, dilation = [], [], []
     for axis in range(2):

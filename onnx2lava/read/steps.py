@@ -84,6 +84,10 @@ def applied(step: Step, x: Array, budget: Budget) -> Array:
             return _convolved(step, x, out, budget)
         case ConvTranspose():
             return _spread(step.weight, step, x, out, budget)
+    rows, columns, weights = _entries(step, shape, len(x), budget)
+    made = np.zeros((prod(out), len(x)))
+    np.add.at(made, rows, weights[:, None] * x.reshape(len(x), -1).T[columns])
+    return made.T.reshape(len(x), *out)
 
 
 def applied_transposed(step: Step, y: Array, shape: Shape, budget: Budget) -> Array:
@@ -106,6 +110,17 @@ def applied_transposed(step: Step, y: Array, shape: Shape, budget: Budget) -> Ar
             return _spread(step.weight, step, y, shape, budget)
         case ConvTranspose():
             return _convolved(step, y, shape, budget)
+    rows, columns, weights = _entries(step, shape, len(y), budget)
+    made = np.zeros((prod(shape), len(y)))
+    np.add.at(made, columns, weights[:, None] * y.reshape(len(y), -1).T[rows])
+    return made.T.reshape(len(y), *shape)
+
+
+def _entries(step: Map, shape: Shape, count: int, budget: Budget) -> tuple[Array, Array, Array]:
+    """In float64, accounted for ``count`` uses."""
+    rows, columns, weights = step.entries(shape)
+    budget.work(count * len(weights))
+    return rows, columns, weights.astype(np.float64)
 
 
 def ungrouped(weight: Array, groups: int, budget: Budget) -> Array:

@@ -9,12 +9,12 @@ import numpy as np
 from custom_ops.loihi import INT8_MAX
 
 from ..errors import NetworkError
-from ..network import Conv, ConvTranspose
+from ..network import Conv, ConvTranspose, Kernel
 from ..network.unrolling import LARGEST
 
 __all__ = ["convolution_of_transpose", "even_padding", "few_groups"]
 
-_Kernel = TypeVar("_Kernel", bound=Conv | ConvTranspose)
+_Kernel = TypeVar("_Kernel", bound=Kernel)
 
 
 def even_padding(conv: _Kernel) -> _Kernel:

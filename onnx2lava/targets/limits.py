@@ -7,7 +7,7 @@ import numpy as np
 from custom_ops.loihi import BIAS_RANGE, DECAY_UNIT, THRESHOLD_MAX, WEIGHT_RANGE
 from custom_ops.operators import THRESHOLD_LIMIT
 
-from ..network import Array, ConvTranspose, CubaNeuron, Dense, Edge, Network, Neuron, Population
+from ..network import Array, CubaNeuron, Edge, Network, Neuron, Population
 from .base import Finding
 
 __all__ = ["chip", "largest_sums", "loihi", "numbers"]
@@ -90,14 +90,8 @@ def numbers(network: Network[Neuron], target: str, title: str) -> Iterator[Findi
 
 def largest_sums(network: Network[Neuron], edge: Edge) -> Array:
     """By neuron, flat, the largest absolute sum that the edge can bring; of a kernel, all elements count."""
-    weight, outputs = edge.map.weight, edge.map.output_shape(network.reads(edge))
-    if isinstance(edge.map, ConvTranspose):
-        inputs, per_group, *kernel = weight.shape
-        groups = edge.map.groups
-        weight = weight.reshape(groups, inputs // groups, per_group, *kernel).swapaxes(1, 2).reshape(outputs[0], -1)
-    sums = np.abs(weight).reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
     largest = network.inputs[edge.source].largest if edge.source in network.inputs else 1
-    return np.repeat(sums * largest, 1 if isinstance(edge.map, Dense) else outputs[1] * outputs[2])
+    return edge.map.magnitudes(network.reads(edge)) * largest
 
 
 def _registers(network: Network[Neuron], population: Population[Neuron]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from custom_ops.loihi import NEURONS_PER_CORE, SYNAPTIC_MEMORY
 
-from ..network import Dense, Network, Population
+from ..network import Network, Population
 
 __all__ = ["CoreEstimate", "estimate", "estimate_all"]
 
@@ -36,10 +36,7 @@ def estimate(network: Network[Any], population: Population[Any]) -> CoreEstimate
     """The cores that ``population`` takes, with the weights of all its edges."""
     neurons = ceil(population.neurons / NEURONS_PER_CORE)
     kernels = sum(each.weight.size for each in population.maps)
-    connections = sum(
-        edge.map.weight.size if isinstance(edge.map, Dense) else edge.map.connections(network.reads(edge))
-        for edge in population.edges
-    )
+    connections = sum(edge.map.connections(network.reads(edge)) for edge in population.edges)
     weights, most = ceil(kernels / SYNAPTIC_MEMORY), ceil(connections / SYNAPTIC_MEMORY)
     return CoreEstimate(max(neurons, weights), max(neurons, most), neurons > 1, weights > 1)
 

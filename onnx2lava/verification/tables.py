@@ -7,7 +7,7 @@ import onnx
 
 from custom_ops.loihi import CORES_PER_CHIP, NEURONS_PER_CORE, SYNAPTIC_MEMORY
 
-from ..network import Conv, ConvTranspose, CubaNeuron, Dense, Edge, FloatNeuron, Network, Population
+from ..network import CubaNeuron, Dense, Edge, FloatNeuron, Network, Population
 from ..quantization import QuantizationReport, layer_scales
 from ..quantization.integers import weight_bits
 from ..read.netx import NOTES
@@ -233,7 +233,7 @@ def _edge_cells(
     bits = str(weight_bits(weight)) if isinstance(population.neuron, CubaNeuron) else "float"
     size = f"{weight.size:,}{'*' if cores.weights_exceed else ''}"
     late = f", {edge.delay} steps late" if edge.delay and not (kind == "feedback" and edge.delay == 1) else ""
-    return [f"{edge.source}{late}", kind, _kernel(edge), size, _range(weight.min(), weight.max()), bits]
+    return [f"{edge.source}{late}", kind, ", ".join(edge.map.window), size, _range(weight.min(), weight.max()), bits]
 
 
 def _population_cells(
@@ -264,23 +264,8 @@ def _real_decays(neuron: FloatNeuron) -> str:
 
 
 def _type(network: Network[Any], edge: Edge) -> str:
-    if isinstance(edge.map, Dense):
-        return "flatten, dense" if len(network.shapes[edge.source]) > 1 else "dense"
-    return "conv" if isinstance(edge.map, Conv) else "transposed conv"
-
-
-def _kernel(edge: Edge) -> str:
-    if not isinstance(edge.map, Conv | ConvTranspose):
-        return ""
-    parts = ["x".join(map(str, edge.map.weight.shape[2:]))]
-    top, left, bottom, right = edge.map.pads
-    pads = (top, left) if (top, left) == (bottom, right) else edge.map.pads
-    for name, value in (("stride", edge.map.stride), ("pad", pads), ("dilation", edge.map.dilation)):
-        if set(value) != {0 if name == "pad" else 1}:
-            parts.append(f"{name} {value[0] if len(set(value)) == 1 else value}")
-    if edge.map.groups > 1:
-        parts.append(f"groups {edge.map.groups}")
-    return ", ".join(parts)
+    flattens = isinstance(edge.map, Dense) and len(network.shapes[edge.source]) > 1
+    return f"flatten, {edge.map.kind}" if flattens else edge.map.kind
 
 
 def _input(network: Network[Any]) -> str:

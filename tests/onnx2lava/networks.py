@@ -8,6 +8,7 @@ from math import prod, sqrt
 import numpy as np
 from hypothesis import strategies as st
 
+from onnx2lava.errors import NetworkError
 from onnx2lava.network import (
     INPUT,
     Array,
@@ -71,6 +72,27 @@ def build(
         source = name
     inputs = {INPUT: Input(input_shape, bits)}
     return Network("test", inputs, tuple(populations), (source,), {"sj2lava.step_mode": "m"})
+
+
+@dataclass(frozen=True, eq=False)
+class RunningSum(Map):
+    """Each neuron hears all places up to its own: a kind of map that no target has heard of."""
+
+    kind = "running sum"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if shape != self.weight.shape:
+            raise NetworkError(f"a running sum of {self.weight.shape} places cannot read spikes of the shape {shape}")
+        return shape
+
+    @property
+    def fan_in(self) -> int:
+        return len(self.weight)
+
+    def entries(self, shape: Shape) -> tuple[Array, Array, Array]:
+        self.output_shape(shape)
+        rows, columns = np.tril_indices(len(self.weight))
+        return rows, columns, self.weight[columns]
 
 
 def chains() -> dict[str, Network[CubaNeuron]]:
@@ -217,6 +239,11 @@ def graphs() -> dict[str, Network[CubaNeuron]]:
                 bias=biases(rng, 2),
             ),
             _population("last", (4,), Edge("heard", Dense(weights(rng, 4, 24)))),
+        ),
+        "a map of another kind": _network(
+            {INPUT: Input((6,))},
+            _population("first", (6,), Edge(INPUT, RunningSum(weights(rng, 6))), Edge(INPUT, Dense(weights(rng, 6, 6)), 2)),
+            _population("last", (6,), Edge("first", RunningSum(weights(rng, 6))), bias=biases(rng, 6)),
         ),
     }
 

@@ -17,7 +17,7 @@ from onnx2lava.network.fan_out import fan_out
 from onnx2lava.network.unrolling import unrolled
 from onnx2lava.targets.numpy import simulate
 from tests.onnx2lava.commands import run
-from tests.onnx2lava.networks import IF, LEAKY, build, graphs, loops, networks, spikes, unusual_chains, weights
+from tests.onnx2lava.networks import IF, LEAKY, RunningSum, build, graphs, loops, networks, spikes, unusual_chains, weights
 
 
 def _sparse(rng, *shape):
@@ -42,6 +42,8 @@ def _synapses(map_, shape):
     out = map_.output_shape(shape)
     if isinstance(map_, Dense):
         return [(j, i) for i in range(out[0]) for j in range(np.prod(shape)) if map_.weight[i, j]]
+    if isinstance(map_, RunningSum):
+        return [(j, i) for i in range(out[0]) for j in range(i + 1) if map_.weight[j]]
     found = []
     transposed = isinstance(map_, ConvTranspose)
     inputs, outputs = shape[0] // map_.groups, out[0] // map_.groups

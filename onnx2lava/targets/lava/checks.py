@@ -41,8 +41,8 @@ def _matrices(network: Network[Neuron], population: Population[Neuron]) -> Itera
     for edge in population.edges:
         if not isinstance(edge.map, Conv | Dense) and edge.map.connections(network.reads(edge)) > _SPARSE_LIMIT:
             yield (
-                f"has a transposed convolution with more than {_SPARSE_LIMIT:,} synapses, which Lava has as a sparse "
-                "matrix alone: make it smaller"
+                f"has a {edge.map.kind} with more than {_SPARSE_LIMIT:,} synapses, which Lava has as a sparse matrix alone: "
+                "make it smaller"
             )
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 from custom_ops.loihi import INT8_MAX
 
 from ...errors import NetworkError
-from ...network import Conv, ConvTranspose, Dense, Map, Network, Neuron, Shape
+from ...network import Conv, Dense, Map, Network, Neuron, Shape
 from ..convolutions import even_padding
 
 __all__ = ["Form", "form", "legalised"]
@@ -33,7 +33,7 @@ def form(map_: Map | None, reads: Shape, delayed: bool) -> Form:
     """
     if isinstance(map_, Dense):
         return Form.DENSE
-    if map_ is None or isinstance(map_, ConvTranspose) or not _fits(map_):
+    if not isinstance(map_, Conv) or not _fits(map_):
         return Form.SPARSE
     # A synapse for each neuron, as pooling and skips have, costs no more than a relay in front of it would.
     return Form.SPARSE if delayed and map_.connections(reads) <= reads[0] * reads[1] * reads[2] else Form.CONV

@@ -15,7 +15,7 @@ from custom_ops.errors import MissingPackageError
 from custom_ops.loihi import DECAY_UNIT
 
 from ...errors import ConversionError, NetworkError
-from ...network import OUTPUT, Array, Conv, CubaNeuron, Dense, Edge, Map, Network, Neuron, Population, Shape
+from ...network import OUTPUT, Array, Conv, CubaNeuron, Edge, Map, Network, Neuron, Population, Shape
 from ...network.unrolling import unrolled
 from ...read.nir.order import ranks
 from ...read.nir.producers import DT
@@ -188,7 +188,7 @@ class _Plan:
             )
             return name
         try:
-            weight = map_.weight if isinstance(map_, Dense) else unrolled(map_, self.network.reads(edge))
+            weight = unrolled(map_, self.network.reads(edge))
         except NetworkError as error:
             raise ConversionError(
                 f"The population {population.name!r} is nothing that NIR's Conv2d can say, and {error}."

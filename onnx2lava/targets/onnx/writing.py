@@ -34,13 +34,14 @@ from ...network import (
     Dense,
     Edge,
     FloatNeuron,
+    Kernel,
     Map,
     Network,
     Neuron,
     Population,
     Shape,
 )
-from ...network.unrolling import unrolled
+from ...network.unrolling import matrices_but, unrolled
 from ...read.onnx_file import NUMBERS
 from ..base import require
 from ..limits import loihi
@@ -82,6 +83,7 @@ def to_onnx(network: Network[Neuron], *, outputs: Literal["last", "all"] = "last
         ConversionError: its names do not fit ONNX.
     """
     require([*loihi(network), *loops(network, "ort", "onnxruntime")])
+    network = matrices_but(network, (Conv, ConvTranspose))
     graph = _GraphBuilder(network)
     for population in in_order(network):
         graph.add(population)
@@ -186,7 +188,7 @@ class _GraphBuilder:
         (map_, reads) = edges[0].map, self.network.reads(edges[0])
         spikes, shape = self._added_spikes(edges, stem)
         weight = self._weight(map_, isinstance(population.neuron, CubaNeuron), stem)
-        if not isinstance(map_, Dense):
+        if isinstance(map_, Kernel):
             return self._folded(population, map_, reads, spikes, weight, stem)
         inputs = map_.weight.shape[1]
         if shape != (inputs,):
@@ -218,7 +220,7 @@ class _GraphBuilder:
     def _folded(
         self,
         population: Population[Neuron],
-        map_: Conv | ConvTranspose,
+        map_: Kernel,
         reads: Shape,
         spikes: str,
         weight: str,
@@ -231,7 +233,7 @@ class _GraphBuilder:
         unfold = self._unfolded_shape(population, stem)
         return self.node("Reshape", [sums, unfold], f"{stem}/sums", f"{stem}/Unfold", allowzero=1)  # T or N may be 0
 
-    def _convolved(self, map_: Conv | ConvTranspose, folded: str, weight: str, stem: str) -> str:
+    def _convolved(self, map_: Kernel, folded: str, weight: str, stem: str) -> str:
         attributes: dict[str, Any] = {
             "kernel_shape": list(map_.weight.shape[2:]),
             "strides": list(map_.stride),

@@ -8,8 +8,9 @@ import numpy as np
 from custom_ops.loihi import DECAY_UNIT
 
 from ...errors import NetworkError
-from ...network import CubaNeuron, Dense, Map, Network, Neuron, Population
+from ...network import Conv, ConvTranspose, CubaNeuron, Kernel, Map, Network, Neuron, Population
 from ...network.network import N_co
+from ...network.unrolling import matrices_but
 from ..base import Finding
 from ..convolutions import even_padding
 from ..limits import numbers
@@ -25,12 +26,13 @@ def checked(network: Network[Neuron]) -> list[Finding]:
 
 
 def legalised(network: Network[N_co]) -> Network[N_co]:
-    """Edges that share a map still do."""
+    """Convolutions evenly padded, and a matrix of whatever slayer has not; edges that share a map still do."""
+    network = matrices_but(network, (Conv, ConvTranspose))
     maps: dict[Map, Map] = {}
     for each in network.populations:
         for edge in each.edges:
             if edge.map not in maps:
-                maps[edge.map] = edge.map if isinstance(edge.map, Dense) else even_padding(edge.map)
+                maps[edge.map] = even_padding(edge.map) if isinstance(edge.map, Kernel) else edge.map
     return replace(
         network,
         populations=tuple(
@@ -51,7 +53,7 @@ def _misread(population: Population[Neuron]) -> Iterator[str]:
             "current decay at once (iDecay = 4096)"
         )
     for edge in population.edges:
-        if not isinstance(edge.map, Dense):
+        if isinstance(edge.map, Kernel):
             try:
                 even_padding(edge.map)
             except NetworkError as error:

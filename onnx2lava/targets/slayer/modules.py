@@ -9,7 +9,7 @@ import torch
 from custom_ops.loihi import DECAY_UNIT
 
 from ...lava_machine import require_slayer
-from ...network import Array, Conv, ConvTranspose, CubaNeuron, Dense, Edge, Map, Network, Population, Shape
+from ...network import Array, Conv, CubaNeuron, Dense, Edge, Kernel, Map, Network, Population, Shape
 from ...network.unrolling import unrolled
 from ..order import branches, forward, in_order
 
@@ -111,6 +111,7 @@ def _block(network: Network[CubaNeuron], population: Population[CubaNeuron], map
         kind = blocks.Recurrent if population.feedback else blocks.Dense
         module = kind(parameters, map_.weight.shape[1], map_.weight.shape[0], delay_shift=False)
     else:
+        assert isinstance(map_, Kernel)  # of a legalised network
         kind = blocks.Conv if isinstance(map_, Conv) else blocks.ConvT
         module = kind(parameters, *_channels(map_), **_window(map_), delay_shift=False)
     if population.feedback:
@@ -129,19 +130,20 @@ def _synapse(map_: Map) -> Any:
     if isinstance(map_, Dense):
         synapse = synapses.Dense(map_.weight.shape[1], map_.weight.shape[0])
     else:
+        assert isinstance(map_, Kernel)
         kind = synapses.Conv if isinstance(map_, Conv) else synapses.ConvTranspose
         synapse = kind(*_channels(map_), **_window(map_))
     _fill(synapse, map_.weight)
     return synapse
 
 
-def _channels(map_: Conv | ConvTranspose) -> tuple[int, int]:
+def _channels(map_: Kernel) -> tuple[int, int]:
     """In and out."""
     first, second = map_.weight.shape[0], map_.weight.shape[1] * map_.groups
     return (second, first) if isinstance(map_, Conv) else (first, second)
 
 
-def _window(map_: Conv | ConvTranspose) -> dict[str, Any]:
+def _window(map_: Kernel) -> dict[str, Any]:
     return {
         "kernel_size": map_.weight.shape[2:],
         "stride": map_.stride,

@@ -11,7 +11,8 @@ from custom_ops.loihi import DECAY_UNIT, STATE_UNIT
 
 from ...errors import ConversionError, LimitError
 from ...lava_machine import require_slayer
-from ...network import Conv, ConvTranspose, CubaNeuron, Dense, Shape
+from ...network import Conv, CubaNeuron, Kernel, Shape
+from ...network.unrolling import unrolled
 from ...read.neurons import RealCubaNeuron, SpikingNeuron
 from ...read.part import load_part
 
@@ -101,13 +102,14 @@ def to_slayer_synapse(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -
         raise ConversionError("The model is a neuron, not a synapse: convert it with to_slayer_neuron.")
     if part.has_constant:
         raise ConversionError("The synapse has a bias or a norm, which slayer's have not: export the layer with bias=False.")
-    if isinstance(map_, Dense):
+    if not isinstance(map_, Kernel):
         if len(part.input_shape) > 1:
             raise ConversionError(
                 "The synapse is no convolution with one kernel for all places, such as an AvgPool2d that divides windows at the "
                 "border by less than their size: use ceil_mode=False and count_include_pad=True."
             )
-        return _with_weight(require_slayer().synapse.Dense(map_.weight.shape[1], map_.weight.shape[0]), map_.weight)
+        matrix = unrolled(map_, part.input_shape)
+        return _with_weight(require_slayer().synapse.Dense(matrix.shape[1], matrix.shape[0]), matrix)
     if isinstance(map_, Conv) and _is_pool(map_, part.input_shape):
         return _with_weight(require_slayer().synapse.Pool(map_.weight.shape[2:], map_.stride), map_.weight.flat[0])
     return _convolution(map_)
@@ -143,7 +145,7 @@ def _is_pool(conv: Conv, shape: Shape) -> bool:
     return one_weight and depthwise and whole and kernel == conv.stride and not any(conv.pads) and conv.dilation == (1, 1)
 
 
-def _convolution(map_: Conv | ConvTranspose) -> "torch.nn.Module":
+def _convolution(map_: Kernel) -> "torch.nn.Module":
     top, left, bottom, right = map_.pads
     if (top, left) != (bottom, right):
         raise ConversionError(f"The convolution pads its sides differently, {list(map_.pads)}: slayer's cannot; pad both alike.")

@@ -8,7 +8,6 @@ import numpy as np
 from custom_ops.reference import heterogeneous_cuba_lif
 
 from ...network import Array, Conv, CubaNeuron, Dense, Edge, Network
-from ...network.unrolling import entries
 
 __all__ = ["potentials", "thresholds"]
 
@@ -56,7 +55,7 @@ def _sums(network: Network[CubaNeuron], edge: Edge, neurons: Array, shape: tuple
         sums_shape = edge.map.output_shape(network.reads(edge))
         seen = [_seen(edge.map, given, *map(int, np.unravel_index(each, sums_shape))) for each in neurons]
         return np.stack(seen, axis=1)
-    rows, columns, weights = entries(edge.map, network.reads(edge))
+    rows, columns, weights = edge.map.entries(network.reads(edge))
     flat = given.reshape(len(given), -1)
     return np.stack([flat[:, columns[rows == each]] @ weights[rows == each] for each in neurons], axis=1)
 

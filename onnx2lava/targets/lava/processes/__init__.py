@@ -26,7 +26,6 @@ from scipy.sparse import csr_matrix, identity  # type: ignore[import-untyped]
 
 from ....lava_runtime.forgetting import FORGETFUL, forget
 from ....network import Array, Conv, CubaNeuron, Dense, Map, Network, Shape
-from ....network.unrolling import entries
 from ..forms import Form, form
 from ..schedule import Schedule, Stage, Synapse
 
@@ -225,7 +224,7 @@ def _sparse(map_: Map | None, reads: Shape) -> Any:
     inputs = prod(reads)
     if map_ is None:
         return identity(inputs, np.int32, "csr")
-    rows, columns, weights = entries(map_, reads)
+    rows, columns, weights = map_.entries(reads)
     return csr_matrix((weights.astype(np.int32), (rows, columns)), (prod(map_.output_shape(reads)), inputs))
 
 
