@@ -44,8 +44,8 @@ def find_axes(reference: Reference, example: torch.Tensor, first: Run) -> Axes:
     batch = next((axis for axis in order if axis < sizes and _is_batch(reference, example, first, axis)), None)
     small = example if batch is None else _resized(example, batch, min(example.shape[batch], 2))
     before = first if small is example else reference.sizes(small)
-    # Time comes first, second behind the samples, or last; only where neurons say so.
-    order = [axis for axis in dict.fromkeys([0, 1, sizes - 1]) if axis != batch and axis < sizes]
+    # Time comes first, second behind the samples, last, or behind the channels; only where neurons say so.
+    order = [axis for axis in dict.fromkeys([0, 1, sizes - 1, *range(sizes)]) if axis != batch and axis < sizes]
     if batch == 1 or batch is None:
         free = _runs(reference, small, 0, before, _follows_time) is not None
         return Axes(0, batch, free)

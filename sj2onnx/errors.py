@@ -17,6 +17,6 @@ class UnequalError(ExportError):
     """The exported file gives something else than the network, more than rounding; names the first module that differs."""
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """What ``error`` says, on one line and without its full stop."""
     return " ".join(str(error).split()).removesuffix(".")

@@ -39,6 +39,7 @@ from .randomness import drawing_module
 from .reference import Reference, Run
 from .refusals import Trail, cannot_be_traced, described
 from .rolling import NotRegularError
+from .sizes import Sizes
 from .stateful import carry_states, network_step_mode, node_calls, replace_neurons, states_entry
 from .torch_export import to_onnx_ir
 from .whole_sequence import see_all_steps
@@ -168,11 +169,11 @@ class _Task:
         for way in ways:
             try:
                 progress("tracing the network")
-                draft = self._written(*way, first, progress)
+                draft, apart = self._written(*way, first, progress)
                 # Without a check there is one guess: whether a loop's sum is divided by its number of steps or by a constant.
-                if check or (way[1] and way[0].free_time):
-                    progress("comparing the file with the network")
-                    self._compare(draft, way[0], first, on_example=check)
+                guessed = way[1] and way[0].free_time
+                progress("comparing the file with the network")
+                self._compare(draft, way[0], first, apart, check, guessed)
                 return draft.whole()
             except (ExportError, NotRegularError):
                 if way is ways[-1]:
@@ -211,14 +212,13 @@ class _Task:
         first = self._first_run()
         if step_mode == "m":
             axes = replace(axes, free_time=fixed_steps(self.net, self.example.shape[0]) is None)
-        draft = self._written(axes, False, first, progress)
-        if check:
-            progress("comparing the file with the network")
-            self._compare(draft, axes, first)
+        draft, apart = self._written(axes, False, first, progress)
+        progress("comparing the file with the network")
+        self._compare(draft, axes, first, apart, check)
         return draft.whole()
 
-    def _written(self, axes: Axes, roll: bool, first: Run, progress: Callable[[str], None]) -> Draft:
-        """The model with these axes free, its loops over time rolled up or not."""
+    def _written(self, axes: Axes, roll: bool, first: Run, progress: Callable[[str], None]) -> tuple[Draft, list[Sizes]]:
+        """The model with these axes free, its loops over time rolled up or not; and sizes that the network may treat apart."""
         ready = copied(self.net)
         use_integers(ready)
         unroll_containers(ready)
@@ -233,7 +233,8 @@ class _Task:
         replace_neurons(ready, run, self.opset)
         calls = node_calls(ready)
         states = carry_states(ready, sample) if self.stateful else []
-        model = self._traced(ready, sample, axes, roll, states, first, trail)
+        apart: list[Sizes] = []
+        model = self._traced(ready, sample, axes, roll, states, first, trail, apart)
         progress("tidying the graph")
         drawn = drawn_in(model)
         if drawn is not None:
@@ -256,7 +257,7 @@ class _Task:
                 f"The network ({type(self.net).__name__}) has a layer whose result has another size in ONNX than in torch "
                 "(pooling with ceil_mode=True and padding, mostly): use ceil_mode=False, or other sizes."
             ) from None
-        return draft
+        return draft, apart
 
     def _sampler(self, axes: Axes) -> Callable[[int], torch.Tensor]:
         """Makes inputs like the example, with a number of samples to be given."""
@@ -277,6 +278,7 @@ class _Task:
         states: Sequence[StateInfo],
         first: Run,
         trail: Trail,
+        apart: list[Sizes],
     ) -> ir.Model:
         """``net`` as torch's exporter sees it, with the free axes as symbols."""
         samples = 2 if axes.batch is None else max(self.example.shape[axes.batch], 2)
@@ -305,7 +307,7 @@ class _Task:
         # torch reads the names of the arguments.
         net.forward = (lambda x, states: once(x, states)) if states else (lambda x: once(x))
         try:
-            model = to_onnx_ir(net, inputs, dynamic, self.opset, names, rolled)
+            model = to_onnx_ir(net, inputs, dynamic, self.opset, names, rolled, apart=apart)
         except NotRegularError:
             raise
         except Exception as error:  # torch raises whatever the network's own code raised
@@ -347,40 +349,77 @@ class _Task:
         if states:
             model.metadata_props[STATES_KEY] = states_entry(states)
 
-    def _compare(self, draft: Draft, axes: Axes, first: Run, on_example: bool = True) -> None:
+    def _compare(self, draft: Draft, axes: Axes, first: Run, apart: Sequence[Sizes], check: bool, guessed: bool = False) -> None:
         """Refuse a file that gives something else than the network.
 
         Args:
             draft: the file.
             axes: of its input.
             first: what the network gave for the example.
-            on_example: whether to compare the example too, not only another size.
+            apart: sizes that the network may treat apart: they are compared whether the rest is or not.
+            check: whether to run both on the example, on other sizes and on one sample; otherwise shapes alone are compared.
+            guessed: whether to compare other sizes without ``check`` too.
 
         Raises:
             ExportError: it does; the message names the first module that differs.
         """
+        if axes.batch is not None and self.example.shape[axes.batch] != 1 and (check or self._is_one_apart(draft, axes)):
+            apart = [*apart, {"N": 1}]
+        if not (check or guessed or apart):
+            return
         exported = Exported(draft.proto, draft.weights)
-        if on_example:
+        if check:
             samples = 1 if axes.batch is None else self.example.shape[axes.batch]
             if not agrees(first, exported, self.example, samples):
                 self._require_equal(exported, self.example, samples, "the example")
         if axes.batch is None:
             return
-        samples = other_size(self.example.shape[axes.batch])
-        if axes.time is None or not axes.free_time:
-            self._require_equal(exported, other_input(self.example, axes, samples), samples, f"{samples} samples")
-            return
-        steps = other_size(self.example.shape[axes.time])
-        x = other_input(self.example, axes, samples, steps)
-        self._require_equal(exported, x, samples, f"{samples} samples and {steps} time steps")
+        for sizes in apart:
+            self._require_equal_for(exported, axes, sizes.get("N", 2), sizes.get("T"), may_fail=True)
+        if check or guessed:
+            self._require_equal_for(exported, axes, other_size(self.example.shape[axes.batch]), self._other_steps(axes))
 
-    def _require_equal(self, exported: Exported, x: torch.Tensor, samples: int, name: str) -> None:
+    def _other_steps(self, axes: Axes) -> int | None:
+        """Another number of steps, nearly as many, so that neurons have time to spike; None where it is fixed."""
+        if axes.time is None or not axes.free_time:
+            return None
+        steps = self.example.shape[axes.time]
+        return steps - 1 if steps > 2 else steps + 1
+
+    def _is_one_apart(self, draft: Draft, axes: Axes) -> bool:
+        """Whether an output of the network has other axes for one sample than for several."""
+        x = other_input(self.example, axes, 1)
+        try:
+            found = self.reference.sizes(x).outputs
+        except ExportError:
+            return False  # It takes several only.
+        named = {"N": 1} if axes.time is None else {"N": 1, "T": x.shape[axes.time]}
+        for value in draft.proto.graph.output:
+            dims = [named.get(d.dim_param, d.dim_value) for d in value.type.tensor_type.shape.dim]
+            if value.name in found and all(dims) and dims != list(found[value.name].shape):
+                return True
+        return False
+
+    def _require_equal_for(self, exported: Exported, axes: Axes, samples: int, steps: int | None, may_fail: bool = False) -> None:
+        """Compare other sizes; ``may_fail`` lets the network refuse them."""
+        x = other_input(self.example, axes, samples, steps)
+        if may_fail:
+            try:
+                self.reference.sizes(x)
+            except ExportError:
+                return
+        name = f"{samples} sample{'s' * (samples > 1)}" + (f" and {steps} time steps" if steps is not None else "")
+        self._require_equal(exported, x, samples, name, may_fail)
+
+    def _require_equal(self, exported: Exported, x: torch.Tensor, samples: int, name: str, apart: bool = False) -> None:
         found = compared(self.reference, exported, x, samples)
         wrong = next((layer for layer in found if layer.wrong), None)
         if wrong is not None:
-            raise self._difference(wrong, found, name, x)
+            raise self._difference(wrong, found, name, x, apart)
 
-    def _difference(self, wrong: LayerCheck, found: Sequence[LayerCheck], where: str, x: torch.Tensor) -> ExportError:
+    def _difference(
+        self, wrong: LayerCheck, found: Sequence[LayerCheck], where: str, x: torch.Tensor, apart: bool
+    ) -> ExportError:
         drawn = drawing_module(self.reference, x)
         if drawn is not None:
             return _draws(self.net, drawn)
@@ -392,6 +431,8 @@ class _Task:
         else:
             who = described(self.net, wrong.name)
         what = wrong.problem or f"differs from SpikingJelly in {max(wrong.unexplained, 1)} of {wrong.values} values"
+        if apart:
+            return _treated_apart(f"{who} {what}", where)
         return UnequalError(
             f"{who} {what} on {where}, so no file was written: its forward does something that depends on the values or on the "
             "numbers of steps and samples in a way that a graph cannot say; write this part with torch operations on all steps."
@@ -413,6 +454,13 @@ def _draws(net: nn.Module, path: str) -> ExportError:
     return ExportError(
         f"{described(net, path)} draws random numbers, so that no two runs of the file would be equal: leave it out, or draw "
         "outside of the network (encode the input first, say) and export what reads the result."
+    )
+
+
+def _treated_apart(what: str, where: str) -> ExportError:
+    return UnequalError(
+        f"{what} on {where}, so no file was written: the network treats that size apart, by an if on a shape or by squeeze() "
+        "without an axis, and a file has one way for all sizes: leave the if out, and name the axis, as in squeeze(-1)."
     )
 
 

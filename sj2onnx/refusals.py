@@ -62,8 +62,9 @@ def does_not_run(net: nn.Module, x: torch.Tensor, error: Exception, trail: Trail
     return ExportError(
         shortened(
             f"{described(net, trail.path)} does not run in SpikingJelly on an input of the shape {list(x.shape)}",
-            _own_words(error) or type(error).__name__,
-            "give an example that net(example) takes, time first where the network wants it so.",
+            _own_words(error) or _own_words(str(error).split("\n")[0]) or type(error).__name__,
+            "net(example) has to run by itself first: write what is missing, or give an example of another shape, time first "
+            "where the network wants it so.",
         )
     )
 
@@ -109,7 +110,7 @@ _REASONS = (
     (
         r"Constraints violated|specialized|was inferred to be a constant|not in VR|ValueRange|min_val|L\['",
         "its forward is written for one number of time steps or samples",
-        "give an example of that size, and take sizes from the input's shape instead of numbers.",
+        "take sizes from the input's shape instead of numbers, and decide nothing by them (no if on x.shape).",
     ),
     (
         r"autograd|requires_grad|Function",
@@ -133,7 +134,7 @@ _FORBIDDEN = re.compile(
 )
 
 
-def _own_words(error: BaseException) -> str:
+def _own_words(error: BaseException | str) -> str:
     """What the network's own code said; nothing where that is about the inner life of a tracer."""
     text = one_line(error)
     return "" if _FORBIDDEN.search(text) else text

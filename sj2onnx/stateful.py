@@ -10,6 +10,7 @@ import onnx
 import torch
 from spikingjelly.activation_based import layer
 from spikingjelly.activation_based.base import MemoryModule
+from spikingjelly.activation_based.encoding import StatefulEncoder
 from spikingjelly.activation_based.neuron.base_node import NonSpikingBaseNode
 from torch import nn
 
@@ -94,7 +95,7 @@ def replace_neurons(net: nn.Module, run: Callable[[], None], opset: int) -> None
             stores = getattr(module, "store_v_seq", False) and module.step_mode == "m"
             _replace(module, path, node, traced(module, path, potentials=True) if stores else None)
         except ExportError:
-            if not overrides_forward(module):
+            if not overrides_forward(module) and not isinstance(module, StatefulEncoder):
                 raise
 
 

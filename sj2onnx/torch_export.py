@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 
 from .folding import fold_parameters, is_in_place
 from .rolling import roll
+from .sizes import Sizes, sizes_apart
 
 __all__ = ["quiet", "to_onnx_ir"]
 
@@ -31,6 +32,7 @@ def to_onnx_ir(
     names: Sequence[str],
     rolled_shapes: tuple[Any, ...] | None = None,
     fold: bool = True,
+    apart: list[Sizes] | None = None,
 ) -> ir.Model:
     """What torch's exporter makes of ``net``, unoptimised.
 
@@ -42,17 +44,22 @@ def to_onnx_ir(
         names: of the graph's inputs and outputs, in this order.
         rolled_shapes: which sizes are free once loops over time are rolled up; None to leave such loops unrolled.
         fold: whether to compute what depends on parameters alone; not where the caller goes on to find them by their names.
+        apart: takes the sizes that the network may treat apart from those that were traced.
 
     Raises:
         Exception: whatever torch or the network's own code raises; NotRegularError where a loop cannot be rolled up.
     """
     with quiet(), _one_registry():
         program = _exported(net, inputs, dynamic_shapes)
+        if apart is not None:
+            apart += sizes_apart(program, _names_of(dynamic_shapes))
         if rolled_shapes is not None:
             if any(is_in_place(node.target) for node in program.graph.nodes):
                 program = program.run_decompositions({})
             program = _exported(roll(program), inputs, rolled_shapes)
             dynamic_shapes = rolled_shapes
+            if apart is not None:
+                apart += sizes_apart(program, _names_of(dynamic_shapes))
         plain = _plain_torch()
         if any(node.target in plain for node in program.graph.nodes):
             program = program.run_decompositions(plain)
@@ -78,6 +85,10 @@ def _exported(net: nn.Module, inputs: tuple[Any, ...], dynamic_shapes: tuple[Any
     return torch.export.export(
         net, inputs, dynamic_shapes=dynamic_shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
     )
+
+
+def _names_of(dynamic_shapes: tuple[Any, ...]) -> dict[int, str]:
+    return {axis: dim.__name__ for axis, dim in dynamic_shapes[0].items()}
 
 
 def _plain_torch() -> dict[Any, Callable[..., Any]]:

@@ -25,7 +25,7 @@ from custom_ops.operators import OPSET
 from .errors import ExportError, one_line
 from .neurons import overrides_forward
 from .passes.cast_like import CastLikePass
-from .refusals import cannot_be_traced
+from .refusals import cannot_be_traced, shortened
 from .torch_export import to_onnx_ir
 
 __all__ = ["TracedModule", "is_composite", "trace"]
@@ -94,7 +94,7 @@ def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OP
             functional.set_step_mode(single, "s")
     except ValueError as error:
         raise ExportError(
-            f"{who} works on whole sequences only, not step by step, and so has no place in a loop over time."
+            f"{who} works on whole sequences only, not step by step: take it out of the loop over time, and set step mode 'm'."
         ) from error
     step = _Step(single)
     x = torch.rand(2, *features, generator=torch.Generator().manual_seed(0))
@@ -103,7 +103,9 @@ def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OP
             first = step.initial(x)
             y, *after = step(x, *first)
     except Exception as error:  # whatever the module's own code raises
-        raise ExportError(f"{who} does not run step by step: {one_line(error)}.") from error
+        reason = one_line(error) or type(error).__name__
+        remedy = "write its single step with torch operations alone, or leave it out of the exported network."
+        raise ExportError(shortened(f"{who} does not run step by step", reason, remedy)) from error
     unused = [value is None and later is None for value, later in zip(first, after, strict=True)]
     names = tuple(name for name, idle in zip(step.state_names(), unused, strict=True) if not idle)
     step.unused = unused
@@ -112,7 +114,15 @@ def trace(module: nn.Module, path: str, features: Sequence[int], opset: int = OP
     with torch.no_grad():
         again = step(x, *states)
     if not all(torch.equal(one, other) for one, other in zip((y, *after), again, strict=True)):
-        raise ExportError(f"{who} starts from something else than one number for all neurons, or draws random numbers.")
+        if any(value.isnan().any() for value in again):
+            raise ExportError(
+                f"{who} gives NaN in SpikingJelly itself, as an infinite threshold with a soft reset does: "
+                "give it a v_reset, or a finite threshold."
+            )
+        raise ExportError(
+            f"{who} starts from something else than one number for all neurons, or draws random numbers: set what it starts from "
+            "by set_reset_value, and draw outside of the network."
+        )
     if not isinstance(module, NonSpikingBaseNode) and getattr(module, "step_mode", "s") == "m":
         _require_same_in_both_modes(who, module, step, x, states)
     batch = torch.export.Dim("N", min=1)
@@ -225,9 +235,15 @@ def _materialised(
         if isinstance(value, torch.Tensor) and bool((value == value.flatten()[0]).all()):
             number = value.flatten()[0].item()
         if not isinstance(number, int | float) or isinstance(number, bool) or not isinstance(later, torch.Tensor):
-            raise ExportError(f"{who} keeps a {type(value).__name__} as its state {name!r}, not one number per neuron.")
+            raise ExportError(
+                f"{who} keeps a {type(value).__name__} as its state {name!r}, not one number per neuron: keep a tensor "
+                "[N, *] there, which starts from one number."
+            )
         if later.dim() == 0 or later.shape[0] != 2:
-            raise ExportError(f"{who} has a state {name!r} of the shape {list(later.shape)}, which is not one per sample.")
+            raise ExportError(
+                f"{who} has a state {name!r} of the shape {list(later.shape)} for two samples: keep one for each sample, along "
+                "its first axis."
+            )
         numbers.append(float(number))
         tensors.append(torch.full_like(later, number))
     return tuple(numbers), tensors

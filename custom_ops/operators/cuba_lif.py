@@ -42,7 +42,7 @@ def _body(form: Form) -> onnx.FunctionProto:
           {setup}{bias_setup}
 
           u_end, v_end, s_flat = Scan <num_scan_inputs = 1, body = step
-            (int32[M] u_in, int32[M] v_in, {x_type}[M] x_t) => (int32[M] u_out, int32[M] v_out, float[M] s_t)
+            (int32[?] u_in, int32[?] v_in, {x_type}[?] x_t) => (int32[?] u_out, int32[?] v_out, float[?] s_t)
             {{
               {rounded}
               a = Cast <to = 6> (x_whole)

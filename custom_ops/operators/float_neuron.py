@@ -91,7 +91,7 @@ def float_neuron_body(name: str, form: Form, *, defaults: dict[str, float | int]
           x_flat = Reshape <allowzero = 1> (x, flat_shape)
           v_start = {v_start}
           v_end, s_flat = Scan <num_scan_inputs = 1, body = step
-            (float[M] v_in, float[M] x_t) => (float[M] v_out, float[M] s_t)
+            (float[?] v_in, float[?] x_t) => (float[?] v_out, float[?] s_t)
             {{
               {charge}
               fires = GreaterOrEqual (h, threshold)

@@ -55,7 +55,7 @@ def _body(form: Form) -> onnx.FunctionProto:
           v_start = Identity (u_start){_PARAMETERS}{flat}
 
           u_end, v_end, s_flat = Scan <num_scan_inputs = 1, body = step
-            (int32[M] u_in, int32[M] v_in, float[M] x_t) => (int32[M] u_out, int32[M] v_out, float[M] s_t)
+            (int32[?] u_in, int32[?] v_in, float[?] x_t) => (int32[?] u_out, int32[?] v_out, float[?] s_t)
             {{
               x_whole = Round (x_t)
               a = Cast <to = 6> (x_whole)
@@ -83,8 +83,8 @@ def _recurrent_body(form: Form) -> onnx.FunctionProto:
           s_start = ConstantOfShape <value = float[1] {{0}}> (neurons){_PARAMETERS}
 
           u_end, v_end, s_end, s = Scan <num_scan_inputs = 1, body = step
-            (int32[N, F] u_in, int32[N, F] v_in, float[N, F] s_in, float[N, F] x_t)
-            => (int32[N, F] u_out, int32[N, F] v_out, float[N, F] s_out, float[N, F] s_t)
+            (int32[?, ?] u_in, int32[?, ?] v_in, float[?, ?] s_in, float[?, ?] x_t)
+            => (int32[?, ?] u_out, int32[?, ?] v_out, float[?, ?] s_out, float[?, ?] s_t)
             {{
               x_whole = Round (x_t)
               x_int = Cast <to = 6> (x_whole)

@@ -58,8 +58,8 @@ def _body(form: Form) -> onnx.FunctionProto:
           w = Round (weight_square){starts}{bias_shifted(form)}
 
           u_end, v_end, s_end, s = Scan <num_scan_inputs = 1, body = step
-            (int32[N, F] u_in, int32[N, F] v_in, float[N, F] s_in, {x_type}[N, F] x_t)
-            => (int32[N, F] u_out, int32[N, F] v_out, float[N, F] s_out, float[N, F] s_t)
+            (int32[?, ?] u_in, int32[?, ?] v_in, float[?, ?] s_in, {x_type}[?, ?] x_t)
+            => (int32[?, ?] u_out, int32[?, ?] v_out, float[?, ?] s_out, float[?, ?] s_t)
             {{
               {rounded}
               x_int = Cast <to = 6> (x_whole)

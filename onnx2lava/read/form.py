@@ -503,7 +503,10 @@ def delayed(form: Form, steps: int) -> Form:
     if form.has_constant:
         raise FormError("it delays sums that a bias is in already", "put the delay before the synapse")
     if any(term.delay + steps < 0 for term in form.terms):
-        raise FormError("it drops the first spikes", "export the network without it")
+        raise FormError(
+            "it drops the first spikes",
+            "let the network begin with the first step, and put what feeds spikes back into a LinearRecurrentContainer",
+        )
     axes = (_of_size(TIME, form.dims[0] + steps), *form.axes[1:])
     return replace(form, axes=axes, terms=tuple(replace(term, delay=term.delay + steps) for term in form.terms))
 

@@ -177,6 +177,12 @@ class Reader:
         rest = [dim for axis, dim in enumerate(shape) if axis not in (time, batch)]
         known = [dim for dim in rest if isinstance(dim, int) and dim > 0]
         if len(shape) < 3 - static or len(known) != len(rest) or not 1 <= len(rest) <= 3:
+            if value.dtype in (ir.DataType.INT32, ir.DataType.INT64) and not rest:
+                raise ConversionError(
+                    f"The input {value.name!r} takes whole numbers [{', '.join(map(str, shape))}], such as words, of which a "
+                    "layer on the host makes vectors (nn.Embedding): export the part of the network behind that layer, with an "
+                    "example [T, N, F], and give Loihi what the layer gives."
+                )
             one_of = f"The model has {count} inputs, of which" if count > 1 else "The input"
             raise ConversionError(
                 f"{one_of} {value.name!r} has the shape {value.shape}, but must be [T, N, C, H, W], [T, N, C, L] or [T, N, F] "
@@ -420,6 +426,12 @@ class Reader:
         elif isinstance(first, HostValue) and declared is None:
             declared = first.dims
         if declared is None:
+            dims = [dim if isinstance(dim, int) else str(dim) for dim in call.node.outputs[0].shape or ()]
+            if len(dims) > 2:
+                call.refuse(
+                    f"its spikes are [{', '.join(map(str, dims))}], not [T, N, *]: samples stand where features do",
+                    "let each neuron get time first and samples second, and export again",
+                )
             call.refuse(
                 "it turns images into spikes of a shape that the file does not say",
                 "run onnx.shape_inference on the file, or export it with sj2onnx",

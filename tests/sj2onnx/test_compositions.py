@@ -11,13 +11,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from spikingjelly.activation_based import encoding, functional
+from spikingjelly.activation_based import encoding, functional, neuron
 from torch import nn
 from torch.nn import functional as F
 
 import custom_ops
 import sj2onnx
 from sj2onnx.outputs import flattened
+from sj2onnx.preparing import unwrapped
 
 from .compositions import STEPS, Composition, compose
 from .people import Dense, sizes
@@ -34,13 +35,14 @@ def differing(case: Composition, model: onnx.ModelProto) -> list[tuple[int, int,
     session = custom_ops.session(model, native=False)
     names = [output.name for output in session.get_outputs()]
     free = sizes(model)
+    net = unwrapped(case.net)  # torch.compile itself does not take all of these neurons
     tries = [(case.samples, STEPS), (case.samples + 2 * ("N" in free), STEPS + 3 * ("T" in free))]
     wrong = []
     for seed, (samples, steps) in enumerate(tries, 1):
         x = case.inputs(samples, steps, seed)
-        functional.reset_net(case.net)
+        functional.reset_net(net)
         with torch.no_grad():
-            expected = {key: value.numpy().copy() for key, value in flattened(case.net(x.clone())).items()}
+            expected = {key: value.numpy().copy() for key, value in flattened(net(x.clone())).items()}
         found = dict(zip(names, session.run(None, {"input": x.numpy()}), strict=True))
         assert found.keys() == expected.keys()
         wrong += [
@@ -85,6 +87,19 @@ class BySamples(Dense):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.lif(self.fc(x) * (2.0 if x.shape[1] == 3 else 0.5))
+
+
+class OddSamples(Dense):
+    """A branch that most sizes of two samples would not show."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.lif(self.fc(x) * (2.0 if x.shape[1] % 2 else 0.5))
+
+
+class OneSample(Dense):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.lif(self.fc(x))
+        return y[:, 0] if x.shape[1] == 1 else y
 
 
 class ByValues(Dense):
@@ -138,6 +153,9 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "module '0' (Noise) draws random numbers",
     ),
     "a branch on N": (BySamples, "written for one number of time steps or samples"),
+    "a branch on odd N": (OddSamples, "treats that size apart"),
+    "a branch on one sample": (OneSample, "on 1 sample, so no file was written: the network treats that size apart"),
+    "NaN": (lambda: Dense(neuron.IFNode(float("inf"), v_reset=None)), "gives NaN in SpikingJelly itself"),
     "a branch on values": (ByValues, "decides by the values"),
     "a shape that does not fit": (Failing, "'fc' (Linear) does not run in SpikingJelly"),
     "no tensor": (Tree, "without any tensor"),
@@ -162,3 +180,13 @@ def test_what_cannot_be_exported_says_why_in_one_sentence(name: str, tmp_path: A
     assert not FORBIDDEN.search(message), message
     assert not path.exists()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("make", [BySamples, OddSamples, OneSample])
+def test_a_branch_on_sizes_is_refused_without_a_comparison_too(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    net = make().eval()
+    with torch.no_grad():
+        net.fc.weight *= 6  # type: ignore[union-attr, operator]
+    with pytest.raises(sj2onnx.ExportError, match=r"size|number of time steps or samples"):
+        sj2onnx.export(net, (torch.rand(6, 3, 20) < 0.5).float(), check=False)

@@ -87,9 +87,9 @@ STAYS = {
         ),
         "has no snn neuron: use SpikingJelly's neurons",
     ),
-    "words": "The input 'input' has the shape [T,N]",
+    "words": "takes whole numbers [T, N], such as words",
     "rsnn_sequential_fmnist, stateful synapse": "(Mul): it multiplies what its neurons give",
-    "speech_commands": "it turns images into spikes of a shape that the file does not say",
+    "speech_commands": "its spikes are [11, 4, N, 8], not [T, N, *]",
 }
 """What cannot go to Loihi, and why not in the words of ``convert``."""
 
