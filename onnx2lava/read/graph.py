@@ -320,9 +320,9 @@ class Reader:
     def _spiking(self, call: Call) -> Value:
         node = call.node
         first = call.inputs[0]
-        if isinstance(first, HostValue) or _sources(first) & {_IMAGES}:
-            return self._encode(call, first)
         try:
+            if isinstance(first, HostValue) or _sources(first) & {_IMAGES}:
+                return self._encode(call, first)
             form = self._sums(call)
             if node.domain == DOMAIN and node.op_type.removeprefix(_RECURRENT) in NEURONS:
                 return self._operator(call, form)

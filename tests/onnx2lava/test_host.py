@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from custom_ops.operators import OPERATORS
 from custom_ops.trace import Trace
 from onnx2lava import load, load_netx, quantize, save_netx, to_onnx, verify
 from onnx2lava.errors import ConversionError, LimitError
@@ -227,3 +228,13 @@ def test_the_kind_of_input_is_what_the_exporter_saw(folder):
     run("verify", "noted.onnx", "--input", "images.npy", "--against", "ort,numpy", folder=folder, code=0)
     said = run("verify", "noted.onnx", "--input", "images.npy", "--input-kind", "spikes", folder=folder, code=2)
     assert "--input-kind images" in said
+
+
+def test_an_encoder_of_more_than_three_dimensions_is_refused():
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+        encoder (float[N, 4] input) => (float[T, N, 1, 2, 3, 4] output) {
+            output = snn.IF <v_threshold = 1.0, v_reset = 0.0> (input)
+        }""")
+    model.functions.append(OPERATORS["IF"].function(None))
+    with pytest.raises(ConversionError, match=r"its features are \[1, 2, 3, 4\]"):
+        load(model, input="images")
