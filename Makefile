@@ -8,13 +8,14 @@ PYTHON_LAVA ?= $(shell env/find_python.sh 3.10)
 BUILD := env/build.sh pyproject.toml
 OUT := out
 
-.PHONY: help check demo quantisation test fuzz fuzz-operators fuzz-guided people nir kills matrix env env-lava native wheels docs docs-serve \
+.PHONY: help check demo quantisation scales test fuzz fuzz-operators fuzz-guided people nir kills matrix env env-lava native wheels docs docs-serve \
     graphs graphs-lava models \
     pictures bench bench-jobs bench-cuda emulated clean
 
 help:
 	@echo "make demo          train on the digits, export, convert, check every spike (LAVA=1 adds Lava-DL and Lava, Python 3.10)"
 	@echo "make quantisation  what quantisation costs, in seven ways to train and convert, three seeds each (twenty minutes)"
+	@echo "make scales        scale auto against fixed scales, on five trained networks (fifteen minutes)"
 	@echo "make test          all checks and tests"
 	@echo "make check         style, types and the quickest of the tests, within two minutes"
 	@echo "make env           build .venv (Python >= 3.11: SpikingJelly, onnxruntime)"
@@ -101,6 +102,10 @@ demo: env $(if $(LAVA),env-lava)
 
 quantisation: env
 	.venv/bin/python -m models.quantisation
+
+# Trained networks are kept in $(OUT)/scales; without them it trains again.
+scales: env
+	.venv/bin/python -m models.scales -out-dir $(OUT)/scales
 
 # In CI a missing Python 3.10 is an error; elsewhere the peers' tests are left out, and the last line says so.
 ifneq ($(PYTHON_LAVA)$(CI),)

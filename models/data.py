@@ -112,7 +112,7 @@ def poisson_spikes(images: npt.NDArray[np.float32], T: int, seed: int) -> npt.ND
     return spikes
 
 
-def moving_edges(T: int = 12, size: int = 12, samples: int = 1000, seed: int = 0) -> Dataset:
+def moving_edges(T: int = 12, size: int = 12, samples: int = 2000, held_out: int = 4000, seed: int = 0) -> Dataset:
     """A disc that moves in one of eight directions, as a camera for events sees it: made up, the same on every machine.
 
     Where it gets brighter, before the disc, there are events in the first channel, and where it gets darker, behind it, in the
@@ -122,16 +122,17 @@ def moving_edges(T: int = 12, size: int = 12, samples: int = 1000, seed: int = 0
     Args:
         T: time steps of a film.
         size: height and width.
-        samples: films to train on; half as many more to test on.
+        samples: films to train on.
+        held_out: films to test on.
         seed: of everything random.
 
     Returns:
         Films ``[N, T, 2, size, size]`` of eight classes.
     """
     generator = np.random.default_rng(seed)
-    count = samples + samples // 2
+    count = samples + held_out
     labels = generator.integers(0, 8, count)
-    angle = labels * (np.pi / 4) + generator.uniform(-0.3, 0.3, count)
+    angle = labels * (np.pi / 4) + generator.uniform(-0.15, 0.15, count)
     radius, speed = generator.uniform(1.5, 3.0, count), generator.uniform(0.2, 0.5, count)
     middle = (size - 1) / 2 + generator.uniform(-1.5, 1.5, (2, count))
     axis = np.arange(size)

@@ -44,25 +44,28 @@ class MNISTNet(nn.Module):
 
 
 class FloatMNISTNet(nn.Module):
-    """The same network without quantisation: SpikingJelly's own layers and IF neurons.
+    """The same network without quantisation: SpikingJelly's own layers and neurons.
 
     Args:
         channels: as above.
         image_size: as above.
         inputs: as above.
         norm: whether batch normalisation follows each convolution.
+        tau: time constant of LIF neurons, in steps; None makes IF neurons.
     """
 
-    def __init__(self, channels: int = 16, image_size: int = 28, inputs: int = 1, norm: bool = False) -> None:
+    def __init__(
+        self, channels: int = 16, image_size: int = 28, inputs: int = 1, norm: bool = False, tau: float | None = None
+    ) -> None:
         super().__init__()
         self.conv_fc = nn.Sequential(
-            *_float_block(layer.Conv2d(inputs, channels, kernel_size=3, padding=1, bias=False), norm),
-            *_float_block(layer.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False), norm),
-            *_float_block(layer.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False), norm),
-            *_float_block(layer.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False), norm),
+            *_float_block(layer.Conv2d(inputs, channels, kernel_size=3, padding=1, bias=False), norm, tau),
+            *_float_block(layer.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False), norm, tau),
+            *_float_block(layer.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False), norm, tau),
+            *_float_block(layer.Conv2d(channels, channels, kernel_size=2, stride=2, bias=False), norm, tau),
             layer.Flatten(),
-            *_float_block(layer.Linear(channels * (image_size // 4) ** 2, 128, bias=False)),
-            *_float_block(layer.Linear(128, 10, bias=False)),
+            *_float_block(layer.Linear(channels * (image_size // 4) ** 2, 128, bias=False), tau=tau),
+            *_float_block(layer.Linear(128, 10, bias=False), tau=tau),
         )
         functional.set_step_mode(self, "m")
 
@@ -77,12 +80,13 @@ def _block(synapse: nn.Conv2d | nn.Linear) -> BlockContainer:
     return BlockContainer(quantised, node)
 
 
-def _float_block(synapse: nn.Conv2d | nn.Linear, norm: bool = False) -> tuple[nn.Module, ...]:
+def _float_block(synapse: nn.Conv2d | nn.Linear, norm: bool = False, tau: float | None = None) -> tuple[nn.Module, ...]:
     # With torch's own initial weights fewer neurons reach their threshold from layer to layer, and none at the end; three times
     # that keeps the rates up.
     with torch.no_grad():
         synapse.weight *= 3
-    node = neuron.IFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
+    usual = {"surrogate_function": surrogate.ATan(), "detach_reset": True}
+    node = neuron.IFNode(**usual) if tau is None else neuron.LIFNode(tau=tau, decay_input=False, **usual)
     return (synapse, layer.BatchNorm2d(synapse.out_channels), node) if norm else (synapse, node)
 
 

@@ -1,9 +1,14 @@
 """What quantisation costs, and how to train so that it costs nothing: ``python -m models.quantisation -h``."""
 
 import argparse
-import statistics
+import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
 
 import numpy as np
 import numpy.typing as npt
@@ -14,26 +19,28 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-import custom_ops
 import onnx2lava
 import sj2onnx
 from custom_ops.errors import BridgeError
 
+from .accuracy import Classes, Spikes, answers, difference, trained_answers
 from .data import Dataset, digits, moving_edges, poisson_spikes
 from .mnist_csnn import FloatMNISTNet, MNISTNet
-from .train import evaluate, train
+from .train import train
 
 __all__ = ["main"]
 
-_DRAWS = 4
-"""Times that the Poisson coder draws the test set: it is small, and one image more or less would decide."""
+_DRAWS = {"digits": 8, "events": 1}
+"""Times that the Poisson coder draws the test set: the digits are few, and one image more or less would decide."""
 _CALIBRATION_IMAGES = 64
 _LAVA_DL_SCALE = 64
 _BATCH, _LEARNING_RATE = 64, 0.1
 _FINE = 0.1  # of learning rate
+_WATCHED = 200
+"""Test samples that training looks at after every epoch."""
 _CPU = torch.device("cpu")
 
-Array = npt.NDArray[np.uint8]
+Right = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class _Task:
     """What is learnt.
 
     Args:
+        name: ``digits`` or ``events``.
         data: images or films.
         T: time steps.
         epochs: passes over the training data; a quarter as many more for fine-tuning.
@@ -48,6 +56,7 @@ class _Task:
         norm: whether the float network has batch normalisation.
     """
 
+    name: str
     data: Dataset
     T: int
     epochs: int
@@ -67,17 +76,20 @@ def main() -> int:
     parser.add_argument("-seeds", type=int, default=3, metavar="N", help="trainings of each kind (3)")
     parser.add_argument("-T", type=int, metavar="N", help="time steps (16 for the digits, 12 for the events)")
     parser.add_argument(
-        "-epochs", type=int, metavar="N", help="passes over the training data (40 and 20); a quarter more to fine-tune"
+        "-epochs", type=int, metavar="N", help="passes over the training data (25 and 8); a quarter more to fine-tune"
     )
     parser.add_argument("-data", choices=("digits", "events"), help="one of the two data sets (both)")
+    parser.add_argument("-jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="trainings side by side (one a core)")
     options = parser.parse_args()
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=130)
-    torch.set_num_threads(1)  # layers this small gain nothing from more, and the result does not depend on the number of cores
+    names = ("digits", "events") if options.data is None else (options.data,)
     try:
-        for name in ("digits", "events") if options.data is None else (options.data,):
-            console.print(_table(_task(name, options.T, options.epochs), range(options.seeds), console))
+        cases = list(product(names, range(options.seeds)))
+        found = dict(zip(cases, _all_of(cases, options.T, options.epochs, options.jobs), strict=True))
+        for name in names:
+            console.print(_table(_task(name, options.T, options.epochs), [found[name, seed] for seed in range(options.seeds)]))
     except BridgeError as error:
         Console(stderr=True).print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
         return 2
@@ -86,89 +98,105 @@ def main() -> int:
 
 def _task(name: str, T: int | None, epochs: int | None) -> _Task:
     if name == "digits":
-        return _Task(digits(), T or 16, epochs or 40, inputs=1, norm=False)
-    return _Task(moving_edges(T or 12), T or 12, epochs or 20, inputs=2, norm=True)
+        return _Task(name, digits(), T or 16, epochs or 25, inputs=1, norm=False)
+    return _Task(name, moving_edges(T or 12), T or 12, epochs or 8, inputs=2, norm=True)
 
 
-def _table(task: _Task, seeds: range, console: Console) -> Table:
-    """A way to train and convert a row: accuracy for each seed, and what is lost against the float network of that seed."""
-    found = [_accuracies(task, seed, console) for seed in seeds]
-    count = len(task.data.test_labels)
-    table = Table(title=f"{task.data.name}: {count} test samples, each drawn {_DRAWS} times, {task.T} time steps", box=SIMPLE)
-    for column in ("network", *(f"seed {seed}" for seed in seeds), "mean", "points"):
+def _all_of(cases: Sequence[tuple[str, int]], T: int | None, epochs: int | None, jobs: int) -> Iterator[dict[str, Right]]:
+    """What every network is right about, for each data set and seed; the results do not depend on ``jobs``."""
+    run = partial(_one_of, T=T, epochs=epochs)
+    if jobs == 1 or len(cases) == 1:
+        yield from map(run, cases)
+        return
+    with ProcessPoolExecutor(min(jobs, len(cases)), get_context("spawn")) as pool:
+        yield from pool.map(run, cases)
+
+
+def _one_of(case: tuple[str, int], T: int | None, epochs: int | None) -> dict[str, Right]:
+    # Layers this small gain nothing from more threads, and with one the result does not depend on the number of cores.
+    torch.set_num_threads(1)
+    name, seed = case
+    return _right_answers(_task(name, T, epochs), seed)
+
+
+def _table(task: _Task, found: list[dict[str, Right]]) -> Table:
+    """A way to train and convert a row: accuracy for each seed, and what is lost against the float networks of these seeds."""
+    draws, count = next(iter(found[0].values())).shape
+    drawn = "" if draws == 1 else f", each drawn {draws} times"
+    table = Table(title=f"{task.data.name}: {count} test samples{drawn}, {task.T} time steps", box=SIMPLE)
+    for column in ("network", *(f"seed {seed}" for seed in range(len(found))), "mean", "points ± error"):
         table.add_column(column, justify="left" if column == "network" else "right")
     names = list(found[0])
-    plain = statistics.mean(each[names[0]] for each in found)
+    plain = np.concatenate([each[names[0]] for each in found])
     for name in names:
-        values = [each[name] for each in found]
-        mean = statistics.mean(values)
-        points = "" if name == names[0] else f"{100 * (mean - plain):+.2f}"
-        table.add_row(name, *(f"{value:.2%}" for value in values), f"{mean:.2%}", points)
+        right = np.concatenate([each[name] for each in found])
+        points = "" if name == names[0] else str(difference(right, plain))
+        table.add_row(name, *(f"{each[name].mean():.2%}" for each in found), f"{right.mean():.2%}", points)
     return table
 
 
-def _accuracies(task: _Task, seed: int, console: Console) -> dict[str, float]:
-    """The accuracy of every way for one seed."""
+def _right_answers(task: _Task, seed: int) -> dict[str, Right]:
+    """Which test samples every way is right about, ``[draws, samples]``, for one seed."""
     data = task.data
-    x = np.concatenate([poisson_spikes(data.test_images, task.T, draw) for draw in range(_DRAWS)], axis=1)
-    labels = np.tile(data.test_labels, _DRAWS)
-    calibration = poisson_spikes(data.train_images[:_CALIBRATION_IMAGES], task.T, _DRAWS)
+    draws = _DRAWS[task.name]
+    x = np.concatenate([poisson_spikes(data.test_images, task.T, draw) for draw in range(draws)], axis=1)
+    calibration = poisson_spikes(data.train_images[:_CALIBRATION_IMAGES], task.T, draws)
+    watched = replace(data, test_images=data.test_images[:_WATCHED], test_labels=data.test_labels[:_WATCHED])
     size = x.shape[-1]
 
     def trained(net: nn.Module, epochs: int, rate: float) -> nn.Module:
-        test = poisson_spikes(data.test_images, task.T, 0)
+        test = poisson_spikes(watched.test_images, task.T, 0)
         quiet = Console(quiet=True)
-        train(net, data, test, b=_BATCH, epochs=epochs, lr=rate, device=_CPU, console=quiet, seed=seed)
-        console.print(f"{data.name}, seed {seed}: {type(net).__name__} trained for {epochs} epochs", soft_wrap=True)
+        train(net, watched, test, b=_BATCH, epochs=epochs, lr=rate, device=_CPU, console=quiet, seed=seed)
+        said = f"{data.name}, seed {seed}: {type(net).__name__} trained for {epochs} epochs"
+        Console(highlight=False).print(said, soft_wrap=True)
         return net
+
+    def right(classes: Classes) -> Right:
+        found: Right = classes.reshape(draws, -1) == data.test_labels
+        return found
 
     torch.manual_seed(seed)
     plain = trained(FloatMNISTNet(16, size, task.inputs, task.norm), task.epochs, _LEARNING_RATE)
-    found = {"float, in SpikingJelly": evaluate(plain, x, labels, _CPU)[1]}
+    found = {"float, in SpikingJelly": right(trained_answers(plain, x))}
     for name, model in _rounded(_exported(plain, x), calibration).items():
-        found[f"float, rounded: {name}"] = _right(model, x, labels)
+        found[f"float, rounded: {name}"] = right(answers(model, x))
     tuned = sj2onnx.to_blocks(plain, torch.from_numpy(calibration).float())
-    found["blocks of the float network"] = _right_as_blocks(tuned, x, labels)
+    found["blocks of the float network"] = right(_answers_as_blocks(tuned, x))
     trained(tuned, max(1, task.epochs // 4), _FINE * _LEARNING_RATE)
-    found["blocks of the float network, fine-tuned"] = _right_as_blocks(tuned, x, labels)
+    found["blocks of the float network, fine-tuned"] = right(_answers_as_blocks(tuned, x))
     torch.manual_seed(seed)
     fresh = trained(MNISTNet(16, size, task.inputs), task.epochs, _LEARNING_RATE)
-    found[f"blocks from scratch, scale {_LAVA_DL_SCALE}"] = _right_as_blocks(fresh, x, labels)
+    found[f"blocks from scratch, scale {_LAVA_DL_SCALE}"] = right(_answers_as_blocks(fresh, x))
     return found
 
 
-def _exported(net: nn.Module, x: Array) -> bytes:
+def _exported(net: nn.Module, x: Spikes) -> bytes:
     model: bytes = sj2onnx.export(net.eval(), torch.from_numpy(x[:, :1]).float()).SerializeToString()
     return model
 
 
-def _right(model: onnx.ModelProto, x: Array, labels: npt.NDArray[np.int64]) -> float:
-    """The share of samples whose class fires most, the first of equals, in the integer network."""
-    session = custom_ops.session(model)
-    counts = [session.run(None, {"input": part.astype(np.float32)})[0].sum(0) for part in np.array_split(x, _DRAWS, axis=1)]
-    return float(np.mean(np.concatenate(counts).argmax(1) == labels))
-
-
-def _right_as_blocks(net: nn.Module, x: Array, labels: npt.NDArray[np.int64]) -> float:
-    """Likewise for a network of blocks, converted.
+def _answers_as_blocks(net: nn.Module, x: Spikes) -> Classes:
+    """The answers of a network of blocks, which are those of the converted network.
 
     Raises:
         BridgeError: the conversion changed a class, which it never does.
     """
-    _, accuracy = evaluate(net, x, labels, _CPU)
-    converted = _right(onnx2lava.to_onnx(onnx2lava.quantize(onnx2lava.load(_exported(net, x)))), x, labels)
-    if abs(converted - accuracy) > 1e-9:
+    trained = trained_answers(net, x)
+    converted = answers(onnx2lava.to_onnx(onnx2lava.quantize(onnx2lava.load(_exported(net, x)))), x)
+    if differ := np.count_nonzero(trained != converted):
         raise BridgeError(
-            f"The blocks are right in {accuracy:.4%}, and their conversion in {converted:.4%}: report this as a bug."
+            f"The conversion of the blocks answers {differ} of {len(trained)} samples differently: report this as a bug."
         )
-    return accuracy
+    return trained
 
 
-def _rounded(model: bytes, calibration: Array) -> dict[str, onnx.ModelProto]:
+def _rounded(model: bytes, calibration: Spikes) -> dict[str, onnx.ModelProto]:
     """The float network in Loihi's integers, in several ways."""
     network = onnx2lava.load(model)
     usual = onnx2lava.to_onnx(onnx2lava.quantize(network, scale=_LAVA_DL_SCALE))
     return {
+        "scale auto": onnx2lava.to_onnx(onnx2lava.quantize(network)),
         "scale auto, calibrated": onnx2lava.to_onnx(onnx2lava.quantize(network, calibration=calibration)),
         f"scale {_LAVA_DL_SCALE}": usual,
         f"scale {_LAVA_DL_SCALE}, threshold of Lava-DL": _as_published(usual),

@@ -90,6 +90,7 @@ def export_command(
     from .export import export
     from .preparing import unwrapped
 
+    _require_names(output, json_file, weights)
     opset = OPSET if opset is None else opset
     net = unwrapped(_network(factory))
     if weights is not None:
@@ -124,6 +125,17 @@ def export_command(
     except UnequalError as error:
         Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+def _require_names(output: Path, json_file: Path | None, weights: Path | None) -> None:
+    """Refuse names by which one file would replace another, before anything is exported."""
+    if output.suffix != ".onnx":
+        raise ExportError(f"The output {str(output)[:200]!r} does not end with .onnx, which it will be: name it so.")
+    if json_file is None or str(json_file) == "-":
+        return
+    for what, path in (("the network's", output), ("that of the weights", weights)):
+        if path is not None and path.resolve() == json_file.resolve():
+            raise ExportError(f"The file {json_file} of --json is {what} as well: give it another name.")
 
 
 def _example(sizes: list[int]) -> "torch.Tensor":

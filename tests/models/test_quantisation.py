@@ -14,6 +14,7 @@ from models.train import train
 
 ROWS = [
     "float, in SpikingJelly",
+    "float, rounded: scale auto",
     "float, rounded: scale auto, calibrated",
     "float, rounded: scale 64",
     "float, rounded: scale 64, threshold of Lava-DL",
@@ -24,7 +25,7 @@ ROWS = [
 
 
 def test_the_table_compares_every_way_with_the_float_network(monkeypatch, capsys):
-    monkeypatch.setattr(quantisation, "_DRAWS", 1)
+    monkeypatch.setitem(quantisation._DRAWS, "digits", 1)
     monkeypatch.setattr(quantisation, "_CALIBRATION_IMAGES", 8)
     monkeypatch.setattr(sys, "argv", ["quantisation", "-data", "digits", "-T", "6", "-epochs", "3", "-seeds", "1"])
     assert quantisation.main() == 0
@@ -65,7 +66,7 @@ def test_films_train_step_by_step():
 
 
 def test_films_show_discs_that_move_and_never_the_same():
-    data = moving_edges(T=8, samples=40)
+    data = moving_edges(T=8, samples=40, held_out=20)
     films = np.concatenate([data.train_images, data.test_images])
     labels = np.concatenate([data.train_labels, data.test_labels])
     assert films.shape == (60, 8, 2, 12, 12)
@@ -77,7 +78,7 @@ def test_films_show_discs_that_move_and_never_the_same():
     middles = [(films[:, :, c].sum((1, 2)) @ axis / films[:, :, c].sum((1, 2, 3))) for c in (0, 1)]
     ahead = middles[0] - middles[1]
     assert ahead[labels == 0].min() > 0 > ahead[labels == 4].max()
-    assert np.array_equal(films, np.concatenate([moving_edges(8, samples=40).train_images, data.test_images]))
+    assert np.array_equal(films, np.concatenate([moving_edges(8, samples=40, held_out=20).train_images, data.test_images]))
     spikes = poisson_spikes(films, 8, 0)
     assert spikes.shape == (8, 60, 2, 12, 12)
     assert abs(spikes.mean() - films.mean()) < 0.01

@@ -105,12 +105,15 @@ class Evil:
         (("my_net:make", "--shape", "4,2,1,8,8", "--weights", "absent.pt"), "Cannot read absent.pt"),
         (("my_net:make", "--shape", "4,2,1,8,8", "--weights", "evil.pt"), "without running code from it"),
         (("my_net:make", "--shape", "4,2,1,8,8", "--weights", "other.pt"), "do not fit Sequential"),
+        (("my_net:make", "--shape", "4,2,1,8,8", "--json", "net.onnx"), "is the network's as well"),
+        (("my_net:make", "--shape", "4,2,1,8,8", "--json", "evil.pt", "--weights", "evil.pt"), "is that of the weights as well"),
+        (("my_net:make", "--shape", "4,2,1,8,8", "-o", "my_net.py"), "does not end with .onnx"),
     ],
 )
 def test_errors_are_one_sentence_and_exit_code_2(folder: Path, arguments: tuple[str, ...], said: str) -> None:
     torch.save(Evil(), folder / "evil.pt")
     torch.save({"0.weight": torch.zeros(3)}, folder / "other.pt")
-    done = run(folder, "export", *arguments, "-o", "net.onnx")
+    done = run(folder, "export", "-o", "net.onnx", *arguments)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
