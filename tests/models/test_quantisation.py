@@ -30,7 +30,11 @@ def test_the_table_compares_every_way_with_the_float_network(monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", ["quantisation", "-data", "digits", "-T", "6", "-epochs", "3", "-seeds", "1"])
     assert quantisation.main() == 0
     lines = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
-    rows = {name: [float(cell.rstrip("%")) for cell in cells] for name, *cells in lines if cells and "%" in cells[0]}
+    rows = {
+        name: [float(cell.partition(" ±")[0].rstrip("%")) for cell in cells]
+        for name, *cells in lines
+        if cells and "%" in cells[0]
+    }
     assert list(rows) == ROWS
     accuracy = rows[ROWS[0]][0]
     assert accuracy > 30  # far above chance: the network has learnt something that quantisation could spoil
