@@ -93,6 +93,6 @@ def test_misuse_ends_with_exit_code_2(monkeypatch, capsys):
         raise quantisation.BridgeError("scikit-learn is not installed.")
 
     monkeypatch.setattr(quantisation, "digits", missing)
-    monkeypatch.setattr(sys, "argv", ["quantisation", "-data", "digits"])
+    monkeypatch.setattr(sys, "argv", ["quantisation", "-data", "digits", "-jobs", "1"])
     assert quantisation.main() == 2
     assert capsys.readouterr().err.startswith("Error: scikit-learn is not installed.")
