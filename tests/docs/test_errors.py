@@ -22,7 +22,7 @@ def test_the_catalogue_is_complete() -> None:
     for package in (custom_ops, onnx2lava, sj2onnx, models):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             # The native library is no module, and what talks to Lava itself needs Lava.
-            if not re.search(r"\.lib|__main__|\.lava_runtime\.f|\.lava\.processes|\.slayer\.modules", module.name):
+            if not re.search(r"\.lib|__main__|\.lava_runtime\.(f|threads)|\.lava\.processes|\.slayer\.modules", module.name):
                 importlib.import_module(module.name)
     ours = {each for each in classes(BridgeError) if each.__module__.partition(".")[0] != "tests"}
     rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
