@@ -1,6 +1,7 @@
 """The one place where Lava's simulation is started, watched and ended."""
 
 import contextlib
+import multiprocessing
 import os
 import tempfile
 import time
@@ -27,6 +28,10 @@ default ``source.connect(target)`` does; a chip needs adapters between, such as 
 
 _LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 """Bytes of the folder of temporary files: Python's multiprocessing puts a socket there, whose path has 107 bytes at most."""
+_MANY_SYNAPSES = 2**18
+"""From which on Lava's synapses take longer than its messages; `make bench` and `make bench-jobs` have a network on each side."""
+_LONG_RUN = 2**30
+"""Synapses times steps that take longer than starting Lava's processes does."""
 
 
 def simulate(
@@ -35,6 +40,7 @@ def simulate(
     outputs: Sequence[Any],
     steps: int,
     *,
+    synapses: int = 0,
     models: Mapping[Any, type] | None = None,
     interval: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -43,13 +49,16 @@ def simulate(
     """Run a process and all that are connected to it; none of them outlives the call, whatever happens.
 
     Lava's own runtime starts a process of the operating system for each of the network's. It does so with a run configuration of
-    the caller's, which may be one for a chip; else all run in threads of this process.
+    the caller's, which may be one for a chip, and for a long run of a large network, whose synapses keep more than one core busy,
+    unless this process shares its cores with others that do the same. Else all run in threads of this process. The spikes are
+    the same.
 
     Args:
         process: a Lava process, not run before.
         inputs: in-ports, each with what it gets, whole numbers ``[steps, *shape]`` in Lava's order; zeros come after the end.
         outputs: out-ports whose spikes to record.
         steps: how long to run.
+        synapses: of the network.
         models: of processes that shall not run with the model that Lava finds for them.
         interval: after how many steps to call ``progress``; None for never.
         progress: called with the number of steps done.
@@ -65,8 +74,9 @@ def simulate(
         KeyboardInterrupt: Ctrl-C came, and every process of Lava is gone.
         SystemExit: SIGTERM came, and every process of Lava is gone.
     """
-    own_processes = run_config is not None
-    if own_processes and len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER:
+    short = len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER
+    own_processes = run_config is not None or (short and _keeps_cores_busy(synapses, steps))
+    if own_processes and not short:
         raise LavaRunError(
             f"The path of the folder of temporary files, {tempfile.gettempdir()}, is longer than the {_LONGEST_FOLDER} bytes "
             "that Lava's processes need to talk to each other: set TMPDIR to a shorter one."
@@ -89,6 +99,15 @@ def simulate(
                 if progress is not None:
                     progress(done)
         return [np.load(record) for record in records]
+
+
+def _keeps_cores_busy(synapses: int, steps: int) -> bool:
+    """Whether Lava's processes are faster in processes of the operating system, which take seconds to start, than in threads.
+
+    A worker of a pool leaves the other cores to the other workers.
+    """
+    large = synapses >= _MANY_SYNAPSES and synapses * steps >= _LONG_RUN
+    return large and (os.cpu_count() or 1) > 1 and multiprocessing.parent_process() is None
 
 
 def _attach(

@@ -1,13 +1,20 @@
 """How many synapses leave each neuron, through a map: those at the border of an image reach fewer windows."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from .maps import Array, Conv, Dense, Kernel, Map, Shape
 from .maps.kernel import places
+from .network import Network
 
-__all__ = ["fan_out"]
+__all__ = ["fan_out", "synapse_count"]
+
+
+def synapse_count(network: Network[Any]) -> int:
+    """How many synapses there are over all edges, weights of 0 not counted."""
+    return sum(int(fan_out(edge.map, network.reads(edge)).sum()) for each in network.populations for edge in each.edges)
 
 
 def fan_out(map_: Map, shape: Shape) -> Array:

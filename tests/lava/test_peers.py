@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from onnx2lava import Conv, CubaNeuron, Dense, load, quantize, run_lava, run_netx, save_netx, to_slayer, verify
 from onnx2lava.errors import LavaRunError, LimitError
+from onnx2lava.lava_runtime import simulation
 from onnx2lava.network import INPUT
+from onnx2lava.network.fan_out import synapse_count
 from onnx2lava.quantization.integers import integer_weights
 from onnx2lava.targets import TARGETS
 from onnx2lava.targets.netx.running import run_netx_layers
@@ -294,6 +296,20 @@ def _own_processes():
     from lava.magma.core.run_configs import Loihi2SimCfg
 
     return Loihi2SimCfg(select_tag="fixed_pt")
+
+
+def test_a_long_run_of_a_large_network_has_lavas_own_runtime(tmp_path, monkeypatch):
+    network = EXAMPLES["dense"]
+    save_netx(network, tmp_path / "a.net")
+    x = spikes(network, 4, 3)
+    (*_, expected) = simulate(network, x).values()
+    for many, processes in ((1, True), (2**40, False)):
+        found = []
+        monkeypatch.setattr(simulation, "_MANY_SYNAPSES", many)
+        monkeypatch.setattr(simulation, "_LONG_RUN", 12 * synapse_count(network))
+        count = lambda *_, found=found: found.append(bool(multiprocessing.active_children()))  # noqa: E731
+        assert (run_netx(tmp_path / "a.net", x[INPUT], progress=count) == expected).all()
+        assert set(found) == {processes}
 
 
 def _killer(_done, _total):

@@ -26,7 +26,7 @@ import numpy as np
 import custom_ops
 import onnx2lava
 
-network: onnx2lava.Network = onnx2lava.quantize(onnx2lava.load("net.onnx"))
+network: onnx2lava.Network[onnx2lava.CubaNeuron] = onnx2lava.quantize(onnx2lava.load("net.onnx"))
 onnx2lava.save_netx(network, "net.net")
 session = custom_ops.session("net.onnx", native="auto")
 run = custom_ops.reference.cuba_lif(np.zeros((2, 1, 3), np.float32), i_decay=4096, v_decay=0, v_threshold=64)
@@ -38,9 +38,9 @@ except onnx2lava.ConversionError as error:
 """
 
 
-def tool(*command: object) -> str:
+def tool(*command: object, cwd: Path | None = None) -> str:
     """Run a tool of this environment and give what it says."""
-    ran = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True, check=False)
+    ran = subprocess.run([sys.executable, "-m", *map(str, command)], cwd=cwd, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
@@ -123,7 +123,9 @@ def test_the_gpu_library_comes_alone() -> None:
     if not wheels:
         pytest.skip("no CUDA compiler (nvcc): install it to build sj2lava-cuda")
     with zipfile.ZipFile(wheels[0]) as archive:
-        assert [name for name in archive.namelist() if ".dist-info/" not in name] == ["custom_ops/libsnn_ops_cuda.so"]
+        assert [each.filename for each in archive.infolist() if not each.is_dir() and ".dist-info/" not in each.filename] == [
+            "custom_ops/libsnn_ops_cuda.so"
+        ]
 
 
 @pytest.fixture(scope="module", params=PYTHONS)
@@ -161,4 +163,6 @@ def test_a_bare_python_verifies_the_shipped_network(installed: Path, tmp_path: P
 
 def test_strict_types_for_users(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "user.py").write_text(USER)
-    tool("mypy", "--strict", "--cache-dir", tmp_path / "cache", "--python-executable", installed, tmp_path / "user.py")
+    # Not from this folder, where mypy would take the sources for the user's own.
+    options = ("--strict", "--cache-dir", tmp_path / "cache", "--python-executable", installed)
+    tool("mypy", *options, tmp_path / "user.py", cwd=tmp_path)

@@ -12,6 +12,7 @@ from ...host import encode
 from ...lava_machine import require_lava
 from ...lava_runtime import RunConfig
 from ...network import Array, CubaNeuron, Network, Neuron, require_loihi
+from ...network.fan_out import synapse_count
 from ..base import Progress, Spikes, require
 from ..limits import loihi
 from .checks import checked
@@ -123,6 +124,7 @@ def run_populations(
         steps * samples + max(depths),
         interval=None if progress is None else steps,
         progress=None if progress is None else lambda done: progress(min(done // steps, samples), samples),
+        synapses=synapse_count(legal),
         run_config=run_config,
     )
     return {

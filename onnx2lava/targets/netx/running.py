@@ -13,6 +13,7 @@ from ...host import check_input
 from ...lava_machine import require_netx
 from ...lava_runtime import RunConfig
 from ...network import Array, CubaNeuron, Input, Network
+from ...network.fan_out import synapse_count
 from ...read.netx import read_netx
 from ..base import Progress
 from ..order import forward
@@ -98,6 +99,7 @@ def _run_layers(
         models=_forgetful_models(network, layout, steps, given.numbers),
         interval=None if progress is None else steps,
         progress=done,
+        synapses=synapse_count(layout),
         run_config=run_config,
     )
     # Each synapse takes a step; neurons that are fed directly have none.
