@@ -3,12 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +23,7 @@ from custom_ops.errors import BridgeError
 from .accuracy import Classes, Spikes, answers, difference, trained_answers
 from .data import Dataset, digits, moving_edges, poisson_spikes
 from .mnist_csnn import FloatMNISTNet, MNISTNet
+from .side_by_side import side_by_side
 from .train import train
 
 __all__ = ["main"]
@@ -87,7 +85,8 @@ def main() -> int:
     names = ("digits", "events") if options.data is None else (options.data,)
     try:
         cases = list(product(names, range(options.seeds)))
-        found = dict(zip(cases, _all_of(cases, options.T, options.epochs, options.jobs), strict=True))
+        run = partial(_one_of, T=options.T, epochs=options.epochs)
+        found = dict(zip(cases, side_by_side(run, cases, options.jobs), strict=True))
         for name in names:
             console.print(_table(_task(name, options.T, options.epochs), [found[name, seed] for seed in range(options.seeds)]))
     except BridgeError as error:
@@ -102,17 +101,8 @@ def _task(name: str, T: int | None, epochs: int | None) -> _Task:
     return _Task(name, moving_edges(T or 12), T or 12, epochs or 8, inputs=2, norm=True)
 
 
-def _all_of(cases: Sequence[tuple[str, int]], T: int | None, epochs: int | None, jobs: int) -> Iterator[dict[str, Right]]:
-    """What every network is right about, for each data set and seed; the results do not depend on ``jobs``."""
-    run = partial(_one_of, T=T, epochs=epochs)
-    if jobs == 1 or len(cases) == 1:
-        yield from map(run, cases)
-        return
-    with ProcessPoolExecutor(min(jobs, len(cases)), get_context("spawn")) as pool:
-        yield from pool.map(run, cases)
-
-
 def _one_of(case: tuple[str, int], T: int | None, epochs: int | None) -> dict[str, Right]:
+    """What every network is right about, for one data set and seed."""
     # Layers this small gain nothing from more threads, and with one the result does not depend on the number of cores.
     torch.set_num_threads(1)
     name, seed = case

@@ -3,11 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ from onnx2lava.verification.sheet import Sheet
 from .accuracy import answers, difference
 from .data import Dataset, digits, moving_edges, poisson_spikes
 from .mnist_csnn import FloatMNISTNet
+from .side_by_side import side_by_side
 from .train import train
 
 __all__ = ["main"]
@@ -95,7 +93,8 @@ def main() -> int:
     if not console.is_terminal:
         console = Console(highlight=False, width=130)
     try:
-        found = dict(zip(options.networks, _all_of(options.networks, options.out_dir, options.epochs, options.jobs), strict=True))
+        run = partial(_right_answers, out=options.out_dir, epochs=options.epochs)
+        found = dict(zip(options.networks, side_by_side(run, options.networks, options.jobs), strict=True))
         console.print(_table(found))
         well, sentence = _verdict(found)
         console.print(sentence, soft_wrap=True)
@@ -103,16 +102,6 @@ def main() -> int:
         Console(stderr=True).print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
         return 2
     return 0 if well else 1
-
-
-def _all_of(names: Sequence[str], out: Path, epochs: int | None, jobs: int) -> Iterator[dict[str, Right]]:
-    """What every network is right about, in every way to round it; the results do not depend on ``jobs``."""
-    run = partial(_right_answers, out=out, epochs=epochs)
-    if jobs == 1 or len(names) == 1:
-        yield from map(run, names)
-        return
-    with ProcessPoolExecutor(min(jobs, len(names)), get_context("spawn")) as pool:
-        yield from pool.map(run, names)
 
 
 def _right_answers(name: str, out: Path, epochs: int | None) -> dict[str, Right]:
