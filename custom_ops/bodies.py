@@ -13,7 +13,7 @@ import onnx
 from onnx import AttributeProto, numpy_helper
 
 from .all_nodes import all_nodes
-from .operators import DOMAIN, OPERATORS, Form
+from .operators import DOMAIN, OLDEST_OPSET, OPERATORS, OPSET, Form
 from .operators.definition import with_defaults
 
 __all__ = ["as_written", "foreign_functions", "says_the_same", "signatures"]
@@ -87,7 +87,12 @@ def _signature(function: onnx.FunctionProto) -> bytes:
     values = {name: b"input %d" % index for index, name in enumerate(function.input)}
     _follow(function.node, values)
     defaults = sorted([*map(str.encode, function.attribute), *map(_attribute_bytes, function.attribute_proto)])
-    versions = sorted(b"%s %d" % (opset.domain.encode(), opset.version) for opset in function.opset_import if not opset.domain)
+    # Bodies mean the same in all of these versions, one of which a user chooses for the whole file.
+    versions = sorted(
+        b"any" if OLDEST_OPSET <= opset.version <= OPSET else b"%d" % opset.version
+        for opset in function.opset_import
+        if not opset.domain
+    )
     return _joined(versions, defaults, [values.get(name, b"nothing") for name in function.output])
 
 

@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 
 from custom_ops import DOMAIN, inlined
 from custom_ops.model_file import write_model
-from custom_ops.operators import OPSET
+from custom_ops.operators import OLDEST_OPSET, OPSET
 from custom_ops.operators.definition import with_defaults
 from custom_ops.stream import STATES_KEY, StateInfo
 
@@ -47,7 +47,6 @@ from .whole_sequence import see_all_steps
 __all__ = ["export"]
 
 _IR_VERSION = 10  # the newest that onnxruntime 1.20 reads
-_OLDEST_OPSET = 18  # the oldest that torch's exporter writes
 
 
 def export(
@@ -98,8 +97,8 @@ def export(
         ExportError: the network cannot be exported; the message names the module path, the class and the reason.
         UnequalError: the file would give something else than the network; no file is written.
     """
-    if not OPSET >= opset >= _OLDEST_OPSET:
-        raise ExportError(f"Opset {opset} is not supported: choose one from {_OLDEST_OPSET} to {OPSET}.")
+    if not OPSET >= opset >= OLDEST_OPSET:
+        raise ExportError(f"Opset {opset} is not supported: choose one from {OLDEST_OPSET} to {OPSET}.")
     if outputs not in ("last", "all"):
         raise ExportError(f"outputs={outputs!r} is not known: choose 'last' or 'all'.")
     if not isinstance(net, nn.Module):

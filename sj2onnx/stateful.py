@@ -14,10 +14,10 @@ from spikingjelly.activation_based.encoding import StatefulEncoder
 from spikingjelly.activation_based.neuron.base_node import NonSpikingBaseNode
 from torch import nn
 
-from custom_ops.operators import FUNCTIONS, OPERATORS, OPSET, Form
+from custom_ops.operators import OPERATORS, OPSET, Form
 from custom_ops.stream import StateInfo
 
-from .errors import BlockError, ExportError
+from .errors import ExportError, one_line
 from .integer_block import IntegerBlock
 from .neurons import overrides_forward, translation
 from .node_call import Node, NodeCall
@@ -25,9 +25,6 @@ from .preparing import as_it_was
 from .tracing import TracedModule, trace
 
 __all__ = ["carry_states", "network_step_mode", "node_calls", "replace_neurons", "stateful_modules", "states_entry"]
-
-
-_DEFINITIONS = {**OPERATORS, **FUNCTIONS}
 
 
 def network_step_mode(net: nn.Module) -> str:
@@ -259,14 +256,14 @@ def _node(module: nn.Module, path: str) -> Node | None:
     found = translation(module)
     if found is None:
         return None
+    operator, trained = found
     # Plain numbers: what reads a tensor while torch traces would become part of the graph.
     try:
-        attributes = dict(found.attributes(module))
-    except BlockError as error:
-        reason = str(error).removesuffix(".")
-        raise ExportError(f"The module {path!r} ({type(module).__name__}) cannot be exported: {reason}.") from error
-    states = dict.fromkeys(found.states, torch.float32)
-    return _operator_node(found.operator, attributes, tuple, states, found.initial(module))
+        attributes = dict(trained.attributes(module))
+    except ValueError as error:
+        raise ExportError(f"The module {path!r} ({type(module).__name__}) cannot be exported: {one_line(error)}.") from error
+    states = dict.fromkeys(trained.states, torch.float32)
+    return _operator_node(operator.name, attributes, tuple, states, trained.initial(module))
 
 
 def _operator_node(
@@ -278,7 +275,7 @@ def _operator_node(
     bias: bool = False,
 ) -> Node:
     def function(stateful: bool, opset: int) -> onnx.FunctionProto:
-        body = _DEFINITIONS[operator].function(Form(bias=bias, states=stateful))
+        body = OPERATORS[operator].function(Form(bias=bias, states=stateful))
         body.opset_import[0].version = opset
         return body
 
@@ -297,7 +294,7 @@ class _Names:
         """The class's name; with a number where another function has it."""
         for number in count(1):
             name = kind if number == 1 else f"{kind}_{number}"
-            if name not in _DEFINITIONS and self._taken.setdefault(name, content) == content:
+            if name not in OPERATORS and self._taken.setdefault(name, content) == content:
                 return name
         raise AssertionError
 

@@ -1,8 +1,10 @@
 """``snn.CubaLIF``: the current-based leaky integrate-and-fire neuron in Loihi's integers."""
 
+import numpy.typing as npt
 import onnx
 import onnx.parser
 
+from .cuba_arithmetic import CubaLIFResult, heterogeneous_cuba_lif
 from .cuba_neuron import (
     CUBA_ATTRIBUTES,
     CUBA_CONSTANTS,
@@ -15,7 +17,7 @@ from .cuba_neuron import (
 )
 from .definition import DOMAIN, OPSET, Form, Operator, Value
 
-__all__ = ["CUBA_LIF"]
+__all__ = ["CUBA_LIF", "cuba_lif"]
 
 _EQUATIONS = "a[t] = x[t], rounded to the nearest whole number (ties to even)\n" + CUBA_EQUATIONS
 
@@ -53,6 +55,40 @@ def _body(form: Form) -> onnx.FunctionProto:
     return onnx.parser.parse_function(text)
 
 
+def cuba_lif(
+    x: npt.ArrayLike,
+    i_decay: int,
+    v_decay: int,
+    v_threshold: int,
+    bias: npt.ArrayLike | None = None,
+    initial_u: npt.ArrayLike | None = None,
+    initial_v: npt.ArrayLike | None = None,
+) -> CubaLIFResult:
+    """Loihi's current-based LIF neuron: the arithmetic of the operator ``snn.CubaLIF`` in words.
+
+    Formula: ``PyLifModelBitAcc`` in ``lava/proc/lif/models.py`` of lava-nc 0.10.0.
+
+    Args:
+        x: synaptic sums in weight units, ``[T, N, *]``; float (whole numbers within ±2**24; others are rounded, ties to
+            even) or int32.
+        i_decay: current decay, 0 ... 4096, in units of 1/4096 per time step.
+        v_decay: voltage decay, 0 ... 4096, in units of 1/4096 per time step.
+        v_threshold: threshold mantissa, 0 ... 131071.
+        bias: bias mantissa, broadcast to ``[N, *]``, whole numbers.
+        initial_u: current before the first step, int32 ``[N, *]``, in units of 1/64 of a weight unit; 0 by default.
+        initial_v: voltage before the first step, likewise.
+
+    Raises:
+        ValueError: an attribute is out of its range, or ``x`` has fewer than two dimensions.
+    """
+    given = {"i_decay": i_decay, "v_decay": v_decay, "v_threshold": v_threshold}
+    for attribute in CUBA_ATTRIBUTES:
+        low, high = attribute.range
+        if not low <= given[attribute.name] <= high:
+            raise ValueError(f"{attribute.name} is {given[attribute.name]}, outside {low} ... {high}")
+    return heterogeneous_cuba_lif(x, i_decay, v_decay, v_threshold, bias, initial_u, initial_v)
+
+
 CUBA_LIF = Operator(
     name="CubaLIF",
     summary="Current-based leaky integrate-and-fire neuron in the integer arithmetic of Loihi, over all time steps of its input.",
@@ -82,4 +118,6 @@ CUBA_LIF = Operator(
         cuba_state("final_v", "[N, *]", "membrane potential after the last step (0 where it fired)"),
     ),
     body=_body,
+    reference=cuba_lif,
+    native=True,
 )

@@ -1,12 +1,25 @@
-"""What an operator of the domain ``snn`` is: one definition from which schema, function body and reference page are made."""
+"""What an operator of the domain ``snn`` is: one definition of all that the three packages know of it."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 import onnx.defs
 
-__all__ = ["DOMAIN", "OPSET", "VERSION", "Attribute", "Form", "Operator", "Value", "with_defaults"]
+__all__ = [
+    "DOMAIN",
+    "OLDEST_OPSET",
+    "OPSET",
+    "VERSION",
+    "Attribute",
+    "Form",
+    "Operator",
+    "SpikingNeuron",
+    "TrainedClass",
+    "Value",
+    "with_defaults",
+]
 
 DOMAIN = "snn"
 """The operator domain of this project."""
@@ -14,6 +27,8 @@ VERSION = 1
 """Its operator-set version."""
 OPSET = 21
 """The version of the standard operators that function bodies are written in: the newest that onnxruntime 1.20 runs."""
+OLDEST_OPSET = 18
+"""The oldest version in which they mean the same."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +97,59 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Operator:
-    """An operator of the domain ``snn``: the one source of its schema, its function body and its reference page.
+class TrainedClass:
+    """A class of neurons that an operator stands for in an exported network.
 
     Args:
+        name: from where it is imported, as in ``"spikingjelly.activation_based.neuron.IFNode"``; nothing here imports torch.
+        attributes: the node's attributes, from an instance; raises ValueError where it has numbers that they cannot say.
+        states: the names of an instance's states, in the order of the operator's inputs and outputs.
+        initial: what each state starts with, from an instance.
+    """
+
+    name: str
+    attributes: Callable[[Any], Mapping[str, int | float]]
+    states: tuple[str, ...]
+    initial: Callable[[Any], tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class SpikingNeuron:
+    """An integrate-and-fire neuron, with leak or without, as Loihi can have it; equations in ``custom_ops/operators/lif.py``.
+
+    Args:
+        v_threshold: the membrane potential from which on the neuron fires.
+        v_reset: the potential after a spike, and that to which it leaks; None for a soft reset, which subtracts the threshold.
+        decay: 1 / tau, the share that leaks in a time step; 0 for IF.
+        decay_input: whether the input leaks as well.
+    """
+
+    v_threshold: float
+    v_reset: float | None
+    decay: float = 0.0
+    decay_input: bool = False
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of the domain ``snn``: the one source of its schema, its function body, its arithmetic and its reference page.
+
+    Args:
+        name: its name in files.
+        summary: what it is, in a sentence.
+        equations: what it computes in a time step, as text.
+        source: where its equations come from.
+        attributes: what its nodes carry.
+        inputs: what they read, in this order; the first is ``x``.
+        outputs: what they give; the first is the spikes ``s``.
+        body: its function body for a form of call; raises ValueError for a form that it has not.
+        reference: its arithmetic in NumPy. Takes the inputs and attributes by their names and gives a named tuple, whose ``s``
+            are the spikes and whose other fields are named as the outputs are, without ``final_``; ``last_s`` are final spikes.
         one_of: attributes of which a node must carry exactly one.
+        native: whether the native library has a kernel for it; without one the function body serves everywhere.
+        classes: the neurons of SpikingJelly and of users that ``sj2onnx.export`` writes as this operator.
+        on_loihi: the integrate-and-fire neuron that fires as this one does, from the attributes (None where one is left out);
+            None where Loihi has no such neuron.
     """
 
     name: str
@@ -97,7 +160,11 @@ class Operator:
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     body: Callable[[Form], onnx.FunctionProto]
+    reference: Callable[..., Any]
     one_of: tuple[str, ...] = ()
+    native: bool = False
+    classes: tuple[TrainedClass, ...] = ()
+    on_loihi: Callable[[Mapping[str, Any]], SpikingNeuron] | None = None
 
     def function(self, form: Form | None = None) -> onnx.FunctionProto:
         """The model-local function that gives this operator its meaning on a runtime that does not know it.
@@ -108,6 +175,16 @@ class Operator:
         function = self.body(form or Form())
         function.doc_string = self.summary
         return function
+
+    def computed(self, **given: Any) -> dict[str, Any]:
+        """What the NumPy reference gives, by the names of the outputs.
+
+        Args:
+            given: inputs and attributes by their names; those that a node may leave out may be left out.
+        """
+        result = self.reference(**given)
+        fields = {"s": "s", "final_s": "last_s"}
+        return {value.name: getattr(result, fields.get(value.name, value.name.removeprefix("final_"))) for value in self.outputs}
 
     def schema(self) -> onnx.defs.OpSchema:
         """The operator as a schema for ONNX's registry."""

@@ -1,13 +1,24 @@
 """What the float neurons IF and LIF share: threshold, reset, state, and the frame of their function body."""
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import onnx
 import onnx.parser
 
-from .definition import DOMAIN, OPSET, Attribute, Form, Value
+from .definition import DOMAIN, OPSET, Attribute, Form, TrainedClass, Value
 
-__all__ = ["FLOAT_INPUTS", "FLOAT_OUTPUTS", "LARGEST", "RESET_EQUATIONS", "THRESHOLD_ATTRIBUTES", "float_neuron_body"]
+__all__ = [
+    "FLOAT_INPUTS",
+    "FLOAT_OUTPUTS",
+    "LARGEST",
+    "RESET_EQUATIONS",
+    "THRESHOLD_ATTRIBUTES",
+    "float_class",
+    "float_neuron_body",
+    "number",
+]
 
 LARGEST = 3.4028234663852886e38
 """The largest finite float32."""
@@ -109,3 +120,27 @@ def float_neuron_body(name: str, form: Form, *, defaults: dict[str, float | int]
     for attribute, default in {"v_reset": math.nan, **defaults}.items():
         function.attribute_proto.append(onnx.helper.make_attribute(attribute, default))
     return function
+
+
+def number(value: Any) -> float:
+    """A number that may be a trained tensor of one element."""
+    return float(value.detach() if hasattr(value, "detach") else value)
+
+
+def float_class(name: str, further: Callable[[Any], Mapping[str, int | float]] = lambda node: {}) -> TrainedClass:
+    """A class of float neurons whose state is ``v``, with ``v_threshold`` and ``v_reset`` as SpikingJelly's neurons have them.
+
+    Args:
+        name: from where the class is imported.
+        further: the attributes besides threshold and reset, from an instance.
+    """
+
+    def attributes(node: Any) -> Mapping[str, int | float]:
+        reset = {} if node.v_reset is None else {"v_reset": number(node.v_reset)}
+        # An infinite threshold is never reached, and no finite potential is above the largest finite one.
+        return {"v_threshold": min(number(node.v_threshold), LARGEST), **reset, **further(node)}
+
+    def initial(node: Any) -> tuple[float, ...]:
+        return (0.0 if node.v_reset is None else number(node.v_reset),)
+
+    return TrainedClass(name, attributes, ("v",), initial)

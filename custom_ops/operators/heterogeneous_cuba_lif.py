@@ -1,12 +1,19 @@
 """``snn.HeterogeneousCubaLIF`` and its recurrent twin: CUBA neurons of which each has decays and a threshold of its own."""
 
+import numpy.typing as npt
 import onnx
 import onnx.parser
 
+from .cuba_arithmetic import CubaLIFResult, RecurrentCubaLIFResult, fed_back, heterogeneous_cuba_lif
 from .cuba_neuron import CUBA_EQUATIONS, CUBA_REGISTERS, cuba_step
 from .definition import DOMAIN, OPSET, Form, Operator, Value
 
-__all__ = ["HETEROGENEOUS_CUBA_LIF", "RECURRENT_HETEROGENEOUS_CUBA_LIF", "THRESHOLD_LIMIT"]
+__all__ = [
+    "HETEROGENEOUS_CUBA_LIF",
+    "RECURRENT_HETEROGENEOUS_CUBA_LIF",
+    "THRESHOLD_LIMIT",
+    "recurrent_heterogeneous_cuba_lif",
+]
 
 THRESHOLD_LIMIT = 2**24 - 1
 """The largest threshold mantissa. From 2**17 on a neuron never fires, as its potential is clipped at 2**23 - 1: a readout."""
@@ -117,6 +124,31 @@ def _parameters(shape: str) -> tuple[Value, ...]:
     )
 
 
+def recurrent_heterogeneous_cuba_lif(
+    x: npt.ArrayLike,
+    recurrent_weight: npt.ArrayLike,
+    bias: npt.ArrayLike,
+    i_decay: npt.ArrayLike,
+    v_decay: npt.ArrayLike,
+    v_threshold: npt.ArrayLike,
+) -> RecurrentCubaLIFResult:
+    """A dense layer of CUBA neurons that differ and hear each other: ``snn.RecurrentHeterogeneousCubaLIF`` in words.
+
+    Args:
+        x: synaptic sums from outside in weight units, ``[T, N, F]``.
+        recurrent_weight: weight from each neuron (row) to each neuron (column), ``[F, F]``.
+        bias: and the others: those of ``heterogeneous_cuba_lif``.
+
+    Raises:
+        ValueError: ``x`` is not ``[T, N, F]``, or ``recurrent_weight`` not ``[F, F]``.
+    """
+
+    def neuron(a: npt.ArrayLike, u: npt.ArrayLike | None, v: npt.ArrayLike | None) -> CubaLIFResult:
+        return heterogeneous_cuba_lif(a, i_decay, v_decay, v_threshold, bias, u, v)
+
+    return fed_back(x, recurrent_weight, neuron)
+
+
 _SOURCE = "`PyLifModelBitAcc` in `lava/proc/lif/models.py` of lava-nc 0.10.0, whose parameters may be arrays."
 _EQUATIONS = "all parameters are those of each neuron\n"
 
@@ -132,6 +164,8 @@ HETEROGENEOUS_CUBA_LIF = Operator(
     ),
     outputs=(Value("s", ("tensor(float)",), "[T, N, *]", "1 where the neuron fires, else 0"),),
     body=_body,
+    reference=heterogeneous_cuba_lif,
+    native=True,
 )
 
 RECURRENT_HETEROGENEOUS_CUBA_LIF = Operator(
@@ -152,4 +186,5 @@ a[t] = x[t], rounded likewise, + s[t-1] @ w,    s[-1] = 0
     ),
     outputs=(Value("s", ("tensor(float)",), "[T, N, F]", "1 where the neuron fires, else 0"),),
     body=_recurrent_body,
+    reference=recurrent_heterogeneous_cuba_lif,
 )

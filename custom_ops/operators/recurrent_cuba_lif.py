@@ -1,12 +1,15 @@
 """``snn.RecurrentCubaLIF``: a dense layer of CUBA neurons whose own spikes come back one time step later."""
 
+import numpy.typing as npt
 import onnx
 import onnx.parser
 
+from .cuba_arithmetic import CubaLIFResult, RecurrentCubaLIFResult, fed_back
+from .cuba_lif import cuba_lif
 from .cuba_neuron import CUBA_ATTRIBUTES, CUBA_CONSTANTS, CUBA_EQUATIONS, bias_shifted, cuba_state, cuba_step, whole_input
 from .definition import DOMAIN, OPSET, Form, Operator, Value
 
-__all__ = ["RECURRENT_CUBA_LIF"]
+__all__ = ["RECURRENT_CUBA_LIF", "recurrent_cuba_lif"]
 
 _EQUATIONS = (
     """\
@@ -73,6 +76,37 @@ def _body(form: Form) -> onnx.FunctionProto:
     return onnx.parser.parse_function(text)
 
 
+def recurrent_cuba_lif(
+    x: npt.ArrayLike,
+    recurrent_weight: npt.ArrayLike,
+    i_decay: int,
+    v_decay: int,
+    v_threshold: int,
+    bias: npt.ArrayLike | None = None,
+    initial_u: npt.ArrayLike | None = None,
+    initial_v: npt.ArrayLike | None = None,
+    initial_s: npt.ArrayLike | None = None,
+) -> RecurrentCubaLIFResult:
+    """A dense layer of CUBA neurons that hear each other: the arithmetic of the operator ``snn.RecurrentCubaLIF`` in words.
+
+    Formula: ``RecurrentDense`` in ``lava/lib/dl/netx/blocks/process.py`` of lava-dl 0.6.0; the neuron is that of
+    ``cuba_lif``, whose other arguments mean the same here.
+
+    Args:
+        x: synaptic sums from outside in weight units, ``[T, N, F]``; float (rounded, ties to even) or int32.
+        recurrent_weight: weight from each neuron (row) to each neuron (column), ``[F, F]``; rounded likewise.
+        initial_s: spikes of the step before the first one, ``[N, F]``; whatever is not 0 is a spike. None by default.
+
+    Raises:
+        ValueError: an attribute is out of its range, ``x`` is not ``[T, N, F]``, or ``recurrent_weight`` not ``[F, F]``.
+    """
+
+    def neuron(a: npt.ArrayLike, u: npt.ArrayLike | None, v: npt.ArrayLike | None) -> CubaLIFResult:
+        return cuba_lif(a, i_decay, v_decay, v_threshold, bias, u, v)
+
+    return fed_back(x, recurrent_weight, neuron, initial_u, initial_v, initial_s)
+
+
 RECURRENT_CUBA_LIF = Operator(
     name="RecurrentCubaLIF",
     summary="Fully connected layer of CubaLIF neurons whose own spikes come back through a weight matrix one time step later.",
@@ -119,4 +153,6 @@ RECURRENT_CUBA_LIF = Operator(
         Value("final_s", ("tensor(float)",), "[N, F]", "spikes of the last step", optional=True),
     ),
     body=_body,
+    reference=recurrent_cuba_lif,
+    native=True,
 )

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from custom_ops.model_file import numbers
-from custom_ops.operators import DOMAIN, HETEROGENEOUS_CUBA_LIF
+from custom_ops.operators import DOMAIN, HETEROGENEOUS_CUBA_LIF, SpikingNeuron
 
 from ..errors import ConversionError, NetworkError
 from ..network import INPUT, CubaNeuron, Dense, Input, Neuron, Population, Shape
@@ -23,7 +23,7 @@ from .evaluate import STANDARD_DOMAINS, evaluated
 from .form import Form, FormError, Term, aligned, lead_axes, natural, source, unwound
 from .gates import Gates
 from .loop import is_loop, read_loop
-from .neurons import NEURONS, PARTS, SpikingNeuron
+from .neurons import neuron_of, part_of
 from .populations import Populations, arranged, float_neuron
 from .potentials import is_read_by_potential
 
@@ -324,8 +324,9 @@ class Reader:
             if isinstance(first, HostValue) or _sources(first) & {_IMAGES}:
                 return self._encode(call, first)
             form = self._sums(call)
-            if node.domain == DOMAIN and node.op_type.removeprefix(_RECURRENT) in NEURONS:
-                return self._operator(call, form)
+            read = neuron_of(node.op_type.removeprefix(_RECURRENT)) if node.domain == DOMAIN else None
+            if read is not None:
+                return self._operator(call, read(call), form)
             function = self._functions.get((node.domain, node.op_type))
             if function is not None and is_loop(function):
                 return self._loop(call, function, form)
@@ -337,7 +338,7 @@ class Reader:
             raise
         except (ValueError, TypeError, IndexError, OverflowError, KeyError, AttributeError, MemoryError) as error:
             call.refuse(f"its numbers make no sense ({' '.join(str(error).split()) or type(error).__name__})", "repair the file")
-        if node.domain == DOMAIN and node.op_type in PARTS:
+        if node.domain == DOMAIN and part_of(node.op_type):
             call.refuse("it reads real numbers, not the whole sums of a synapse", "train both in one sj2onnx.BlockContainer")
         call.refuse("it has no counterpart on Loihi", "remove it, or put it outside of the exported network")
 
@@ -355,10 +356,9 @@ class Reader:
             return unwound(form, rank)
         return form
 
-    def _operator(self, call: Call, form: Form) -> Form:
+    def _operator(self, call: Call, neuron: CubaNeuron | SpikingNeuron, form: Form) -> Form:
         recurrent = call.node.op_type.startswith(_RECURRENT)
-        kind = call.node.op_type.removeprefix(_RECURRENT) if recurrent else call.node.op_type
-        neuron = NEURONS[kind](call)
+        kind = call.node.op_type.removeprefix(_RECURRENT)
         rest = list(call.inputs[1:])
         name = self._name(call.node)
         if recurrent:

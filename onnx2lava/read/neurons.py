@@ -1,33 +1,25 @@
 """Neuron operators of the domain ``snn``, and what their attributes say."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from custom_ops.loihi import DECAY_UNIT
-from custom_ops.operators import CUBA_LIF, CUBA_LIF_NODE, HETEROGENEOUS_CUBA_LIF, IF, LIF, THRESHOLD_LIMIT, Attribute
+from custom_ops.operators import (
+    CUBA_LIF,
+    CUBA_LIF_NODE,
+    HETEROGENEOUS_CUBA_LIF,
+    OPERATORS,
+    THRESHOLD_LIMIT,
+    Operator,
+    SpikingNeuron,
+)
 
 from ..network import CubaNeuron
 from .call import Call
 
-__all__ = ["NEURONS", "PARTS", "RealCubaNeuron", "SpikingNeuron"]
-
-
-@dataclass(frozen=True)
-class SpikingNeuron:
-    """SpikingJelly's integrate-and-fire neurons, with leak or without; equations in ``custom_ops/operators/lif.py``.
-
-    Args:
-        v_threshold: the membrane potential from which on the neuron fires.
-        v_reset: the potential after a spike, and that to which it leaks; None for a soft reset, which subtracts the threshold.
-        decay: 1 / tau, the share that leaks in a time step; 0 for IF.
-        decay_input: whether the input leaks as well.
-    """
-
-    v_threshold: float
-    v_reset: float | None
-    decay: float = 0.0
-    decay_input: bool = False
+__all__ = ["RealCubaNeuron", "neuron_of", "part_of"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class RealCubaNeuron:
 
 
 def _cuba(call: Call) -> CubaNeuron:
-    return CubaNeuron(**{name: int(value) for name, value in _attributes(call, CUBA_LIF.attributes).items()})
+    return CubaNeuron(**{name: int(value) for name, value in _attributes(call, CUBA_LIF).items()})
 
 
 def _heterogeneous(call: Call) -> CubaNeuron:
@@ -64,30 +56,19 @@ _MOST = {"i_decay": DECAY_UNIT, "v_decay": DECAY_UNIT, "v_threshold": THRESHOLD_
 
 
 def _real_cuba(call: Call) -> RealCubaNeuron:
-    values = _attributes(call, CUBA_LIF_NODE.attributes)
+    values = _attributes(call, CUBA_LIF_NODE)
     return RealCubaNeuron(int(values["i_decay"]), int(values["v_decay"]), int(values["scale"]), int(values["lowest"]))
 
 
-def _integrate_and_fire(call: Call) -> SpikingNeuron:
-    values = _attributes(call, IF.attributes)
-    return SpikingNeuron(values["v_threshold"], values["v_reset"])
+def _real(operator: Operator, on_loihi: Callable[[Mapping[str, Any]], SpikingNeuron], call: Call) -> SpikingNeuron:
+    return on_loihi(_attributes(call, operator))
 
 
-def _leaky(call: Call) -> SpikingNeuron:
-    values = _attributes(call, LIF.attributes)
-    tau, decay = values["tau"], values["decay"]
-    if (tau is None) == (decay is None):
-        call.refuse("it must carry exactly one of tau and decay", "write one of them")
-    return SpikingNeuron(
-        values["v_threshold"], values["v_reset"], 1 / tau if decay is None else decay, bool(values["decay_input"])
-    )
-
-
-def _attributes(call: Call, definitions: Sequence[Attribute]) -> dict[str, Any]:
+def _attributes(call: Call, operator: Operator) -> dict[str, Any]:
     """The attributes of an operator, in range; None where one is left out that may be."""
     values: dict[str, Any] = {}
     attributes = call.node.attributes
-    for definition in definitions:
+    for definition in operator.attributes:
         read = attributes.get_int if definition.kind == "int" else attributes.get_float
         value = call.attribute(read, definition.name, definition.default)
         low, high = definition.range
@@ -97,17 +78,28 @@ def _attributes(call: Call, definitions: Sequence[Attribute]) -> dict[str, Any]:
             call.refuse(f"its attribute {definition.name} is {value}, not in {low:g} ... {high:g}", "write one in that range")
         else:
             values[definition.name] = value
+    if operator.one_of and sum(values[name] is not None for name in operator.one_of) != 1:
+        call.refuse(f"it must carry exactly one of {' and '.join(operator.one_of)}", "write one of them")
     return values
 
 
-NEURONS: Mapping[str, Callable[[Call], CubaNeuron | SpikingNeuron]] = {
-    "CubaLIF": _cuba,
-    HETEROGENEOUS_CUBA_LIF.name: _heterogeneous,
-    "IF": _integrate_and_fire,
-    "LIF": _leaky,
-}
-"""A new neuron is a line here; its equations belong to ``custom_ops/operators``. With ``Recurrent`` before its name, a neuron's
-second input is the weight through which its spikes come back."""
+_INTEGER: Mapping[str, Callable[[Call], CubaNeuron]] = {CUBA_LIF.name: _cuba, HETEROGENEOUS_CUBA_LIF.name: _heterogeneous}
 
-PARTS: Mapping[str, Callable[[Call], CubaNeuron | SpikingNeuron | RealCubaNeuron]] = {**NEURONS, "CubaLIFNode": _real_cuba}
-"""Neurons that a graph may be alone; what reads real numbers is no layer of a network on Loihi."""
+
+def neuron_of(kind: str) -> Callable[[Call], CubaNeuron | SpikingNeuron] | None:
+    """What reads a neuron's node: Loihi's own by their names, all others as their definitions in ``custom_ops/operators`` say.
+
+    With ``Recurrent`` before its name, a neuron's second input is the weight through which its spikes come back.
+
+    Args:
+        kind: name of an operator of the domain ``snn``, without ``Recurrent``; None is the answer where Loihi has no such neuron.
+    """
+    operator = OPERATORS.get(kind)
+    if kind in _INTEGER or operator is None or operator.on_loihi is None:
+        return _INTEGER.get(kind)
+    return partial(_real, operator, operator.on_loihi)
+
+
+def part_of(kind: str) -> Callable[[Call], CubaNeuron | SpikingNeuron | RealCubaNeuron] | None:
+    """Likewise for a graph that is one neuron; what reads real numbers is no layer of a network on Loihi."""
+    return _real_cuba if kind == CUBA_LIF_NODE.name else neuron_of(kind)

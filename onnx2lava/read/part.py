@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from custom_ops.operators import DOMAIN
+from custom_ops.operators import DOMAIN, SpikingNeuron
 
 from ..errors import ConversionError
 from ..network import CubaNeuron, Map, Shape
@@ -12,7 +12,7 @@ from .call import Call
 from .compose import composed
 from .form import Form, FormError, lead_axes
 from .graph import Reader
-from .neurons import PARTS, RealCubaNeuron, SpikingNeuron
+from .neurons import RealCubaNeuron, part_of
 from .onnx_file import Source, opened
 
 __all__ = ["Part", "load_part"]
@@ -49,7 +49,8 @@ def load_part(model: Source) -> Part:
     reader = Reader(graph_model, proto.ByteSize())
     neuron = None
     for node in reader.graph:
-        if node.domain != DOMAIN or node.op_type not in PARTS:
+        read = part_of(node.op_type) if node.domain == DOMAIN else None
+        if read is None:
             reader.read_node(node)
             continue
         call = Call(node, [None if value is None else reader.value(value) for value in node.inputs], reader.budget)
@@ -57,7 +58,7 @@ def load_part(model: Source) -> Part:
             call.refuse("the graph is more than one neuron", "convert a whole network with to_slayer")
         if any(value is not None for value in call.inputs[1:]):
             call.refuse("it has a bias or starts from given states", "export the neuron alone")
-        neuron = PARTS[node.op_type](call)
+        neuron = read(call)
         reader.keep(node.outputs[0], call.form())
     result = reader.value(reader.output)
     name = reader.graph.name

@@ -7,13 +7,13 @@ from math import prod
 import numpy as np
 
 from custom_ops.loihi import DECAY_UNIT
+from custom_ops.operators import SpikingNeuron
 
 from ..network import Array, CubaNeuron, Dense, Edge, FloatNeuron, Map, Population, Shape
 from .budget import Budget, BudgetError
 from .call import Call
 from .compose import added, composed
 from .form import Form, Term, common_divisor, scaled
-from .neurons import SpikingNeuron
 from .steps import Step
 
 __all__ = ["Populations", "arranged", "float_neuron"]

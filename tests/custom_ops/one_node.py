@@ -1,6 +1,5 @@
 """Models of one ``snn`` node, and inputs that reach the corners of its arithmetic."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,24 +9,12 @@ import onnxruntime
 from hypothesis import strategies as st
 from onnx import helper
 
-from custom_ops import DOMAIN, OPERATORS, VERSION, reference
+from custom_ops import DOMAIN, OPERATORS, VERSION
 from custom_ops.operators import OPSET, Form
 
 FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
-OUTPUTS = {
-    "CubaLIF": ("s", "final_u", "final_v"),
-    "HeterogeneousCubaLIF": ("s",),
-    "IF": ("s", "final_v"),
-    "LIF": ("s", "final_v"),
-    "RecurrentCubaLIF": ("s", "final_u", "final_v", "final_s"),
-}
-INPUTS = {
-    "CubaLIF": ("x", "bias", "initial_u", "initial_v"),
-    "HeterogeneousCubaLIF": ("x", "bias", "i_decay", "v_decay", "v_threshold"),
-    "IF": ("x", "initial_v"),
-    "LIF": ("x", "initial_v"),
-    "RecurrentCubaLIF": ("x", "recurrent_weight", "bias", "initial_u", "initial_v", "initial_s"),
-}
+INPUTS = {name: tuple(value.name for value in operator.inputs) for name, operator in OPERATORS.items()}
+OUTPUTS = {name: tuple(value.name for value in operator.outputs) for name, operator in OPERATORS.items()}
 INTEGERS = ("CubaLIF", "RecurrentCubaLIF")
 """The operators in Loihi's integers that have a form for every type of ``x``, with and without bias and states."""
 
@@ -79,16 +66,7 @@ class Case:
 
     def expected(self) -> list[np.ndarray]:
         """What the NumPy reference gives for the outputs of the node."""
-        function: Callable[..., Any] = {
-            "CubaLIF": reference.cuba_lif,
-            "HeterogeneousCubaLIF": reference.heterogeneous_cuba_lif,
-            "IF": reference.if_,
-            "LIF": reference.lif,
-            "RecurrentCubaLIF": reference.recurrent_cuba_lif,
-        }[self.op_type]
-        result = function(**self.inputs, **self.attributes)
-        fields = {"s": "s", "final_u": "u", "final_v": "v", "final_s": "last_s"}
-        values = {name: getattr(result, fields[name]) for name in OUTPUTS[self.op_type]}
+        values = OPERATORS[self.op_type].computed(**self.inputs, **self.attributes)
         return [values[name] for name in self.outputs if name]
 
     def check(self, session: onnxruntime.InferenceSession) -> None:
@@ -127,13 +105,9 @@ def for_body(case: Case) -> Case:
     if not case.form.states:
         return Case(case.op_type, case.attributes, case.inputs, ("s",))
     inputs = dict(case.inputs)
-    neurons = inputs["x"].shape[1:]
-    if case.op_type in INTEGERS:
-        inputs.setdefault("bias", np.zeros((), np.int32))
-        inputs.setdefault("initial_u", np.zeros(neurons, np.int32))
-        inputs.setdefault("initial_v", np.zeros(neurons, np.int32))
-    if case.op_type == "RecurrentCubaLIF":
-        inputs.setdefault("initial_s", np.zeros(neurons, np.float32))
+    for value in OPERATORS[case.op_type].inputs:
+        shape = () if value.name == "bias" else inputs["x"].shape[1:]
+        inputs.setdefault(value.name, np.zeros(shape, np.int32 if "tensor(int32)" in value.types else np.float32))
     return Case(case.op_type, case.attributes, inputs, OUTPUTS[case.op_type])
 
 
@@ -253,4 +227,35 @@ def float_cases(draw: st.DrawFn) -> Case:
     inputs = {"x": x}
     if draw(st.booleans()):
         inputs["initial_v"] = rng.normal(size=shape[1:]).astype(np.float32)
+    return Case(op_type, attributes, inputs)
+
+
+@st.composite
+def plain_cases(draw: st.DrawFn, op_type: str) -> Case:
+    """Calls of any operator, of its definition alone: attributes in and at the ends of their ranges, ordinary numbers."""
+    operator = OPERATORS[op_type]
+    dense = any(value.name == "recurrent_weight" for value in operator.inputs)
+    shape = (draw(st.integers(1, 7)), draw(st.integers(1, 3)), draw(st.integers(1, 9))) if dense else draw(shapes())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    attributes: dict[str, Any] = {}
+    only = draw(st.sampled_from(operator.one_of)) if operator.one_of else None
+    for each in operator.attributes:
+        if (each.name in operator.one_of and each.name != only) or (not each.required and draw(st.booleans())):
+            continue
+        low, high = each.range
+        if each.kind == "int":
+            numbers = st.sampled_from([int(low), int(high)]) | st.integers(max(int(low), -5000), min(int(high), 5000))
+        else:
+            numbers = st.floats(max(low, -2), min(high, 3), width=32)
+        attributes[each.name] = draw(numbers)
+    states = draw(st.booleans())
+    inputs: dict[str, np.ndarray] = {}
+    for value in operator.inputs:
+        if value.optional and not states:
+            continue
+        own = {"x": shape, "recurrent_weight": shape[2:] * 2}.get(value.name, shape[1:])
+        if value.types == ("tensor(int32)",):
+            inputs[value.name] = rng.integers(0, 4096, own, np.int32, endpoint=True)
+        else:
+            inputs[value.name] = (rng.normal(size=own) * rng.choice([1, 3, 100])).astype(np.float32)
     return Case(op_type, attributes, inputs)

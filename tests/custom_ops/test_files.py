@@ -10,6 +10,7 @@ import textwrap
 import threading
 import zipfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,7 +25,7 @@ from custom_ops.atomic_write import replacing
 from custom_ops.bodies import AS_WRITTEN, as_written, foreign_functions
 from custom_ops.errors import BridgeError, ModelFileError, StreamError
 from custom_ops.model_file import read_model
-from custom_ops.operators import OPERATORS, Form
+from custom_ops.operators import OLDEST_OPSET, OPERATORS, OPSET, Form
 from custom_ops.stream import state_infos
 from custom_ops.trace import Trace, read_array, read_trace, write_trace
 
@@ -274,8 +275,9 @@ def test_a_body_that_says_something_else_runs_as_it_is_written(native: bool) -> 
 @pytest.mark.parametrize("op_type", OPERATORS)
 def test_bodies_are_known_by_what_they_compute(op_type: str) -> None:
     """Under other names, in another order; and not with another number in them, or another default."""
-    for form in (Form(),) if op_type == "HeterogeneousCubaLIF" else (Form(), Form(states=True)):
+    for form, opset in product((Form(),) if "Heterogeneous" in op_type else (Form(), Form(states=True)), (OLDEST_OPSET, OPSET)):
         function = OPERATORS[op_type].function(form)
+        function.opset_import[0].version = opset
         model = onnx.ModelProto(functions=[function])
         renamed = model.functions[0]
         for node in renamed.node:

@@ -40,6 +40,7 @@ _EXTREMES = (
 )
 _SIZES = (0, 0, 1, 2, 3, 15, 16, 17, 64, 65)
 _HUGE = (2**20, 2**31 - 1, 2**31, 2**40, 2**46, 2**62, 2**63 - 1)
+NATIVE = [name for name, operator in OPERATORS.items() if operator.native]
 _RANGES = {"bias": (-4096, 4095), "i_decay": (0, 4096), "v_decay": (0, 4096), "v_threshold": (0, 2**24 - 1)}
 _MOST = 1 << 18  # elements of an input that is really there
 
@@ -135,7 +136,7 @@ class NodeCase:
         return helper.make_model(graph, functions=functions, opset_imports=_OPSETS, ir_version=10)
 
     def _output_types(self) -> list[int]:
-        if self.op_type not in OPERATORS:
+        if self.op_type not in NATIVE:
             return [TensorProto.UINT8, TensorProto.FLOAT]
         integer = "tensor(int32)"
         return [TensorProto.INT32 if integer in value.types else TensorProto.FLOAT for value in OPERATORS[self.op_type].outputs]
@@ -150,7 +151,7 @@ class NodeCase:
 def build(seed: int, number: int) -> NodeCase:
     """Case ``number`` of the run ``seed``: the same whenever it is asked for."""
     rng = Random(f"{seed}/{number}")
-    op_type = rng.choice([*OPERATORS, "CubaBlock", "CubaBlock"])
+    op_type = rng.choice([*NATIVE, "CubaBlock", "CubaBlock"])
     case = _block(rng, number) if op_type == "CubaBlock" else _neurons(rng, number, op_type)
     case.raw = op_type == "CubaBlock" or rng.random() < 0.5
     case.threads, case.isa = rng.choice((1, 1, 2)), rng.randrange(8)
@@ -405,7 +406,7 @@ def _outputs_mixed_up(rng: Random, case: NodeCase) -> None:
 
 
 def _another_operator(rng: Random, case: NodeCase) -> None:
-    case.op_type = rng.choice([*OPERATORS, "CubaBlock", "CubaLIFNode", "Nothing"])
+    case.op_type = rng.choice([*NATIVE, "CubaBlock", "CubaLIFNode", "Nothing"])
 
 
 def _no_elements(rng: Random, case: NodeCase) -> None:

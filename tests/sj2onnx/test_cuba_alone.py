@@ -19,7 +19,7 @@ import custom_ops
 import onnx2lava
 import sj2onnx
 from onnx2lava.errors import ConversionError
-from sj2onnx.neurons import OPERATORS
+from sj2onnx.neurons import classes
 
 SHAPE = (15, 2, 40)
 RUN_ONNX = Path(__file__).parents[1] / "peers" / "run_onnx.py"
@@ -35,7 +35,7 @@ def model(node: nn.Module, stateful: bool) -> onnx.ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(exported(stateful))
     (found,) = copied.graph.node
-    attributes = OPERATORS[type(node)].attributes(node)
+    attributes = classes()[type(node)][1].attributes(node)
     assert {attribute.name for attribute in found.attribute} == attributes.keys()
     for attribute in found.attribute:
         attribute.i = int(attributes[attribute.name])

@@ -13,7 +13,6 @@ from custom_ops.loihi import THRESHOLD_MAX
 from custom_ops.operators import (
     CUBA_LIF,
     DOMAIN,
-    FUNCTIONS,
     HETEROGENEOUS_CUBA_LIF,
     OPERATORS,
     OPSET,
@@ -152,9 +151,7 @@ class _GraphBuilder:
         used = sorted({node.op_type for node in self.nodes if node.domain == DOMAIN})
         integer = (CUBA_LIF.name, RECURRENT_CUBA_LIF.name)
         return [
-            _FUNCTIONS[name]()
-            if name in _FUNCTIONS
-            else (OPERATORS | FUNCTIONS)[name].function(self.form if name in integer else None)
+            _FUNCTIONS[name]() if name in _FUNCTIONS else OPERATORS[name].function(self.form if name in integer else None)
             for name in used
         ]
 

@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 
 from custom_ops.loihi import DECAY_UNIT, STATE_UNIT
+from custom_ops.operators import SpikingNeuron
 
 from ...errors import ConversionError, LimitError
 from ...lava_machine import require_slayer
 from ...network import Conv, CubaNeuron, Kernel, Shape
 from ...network.unrolling import unrolled
-from ...read.neurons import RealCubaNeuron, SpikingNeuron
+from ...read.neurons import RealCubaNeuron
 from ...read.part import load_part
 
 if TYPE_CHECKING:
