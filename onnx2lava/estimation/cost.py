@@ -140,7 +140,7 @@ def estimate(
     *,
     scale: Literal["auto"] | float = "auto",
     calibration: Array | Mapping[str, Array] | None = None,
-    input: "InputKind" = "spikes",
+    input: "InputKind | None" = None,
     output: str | None = None,
     figures: EnergyFigures = ENERGY,
     progress: "Callable[[str, int, int | None], None] | None" = None,
@@ -153,7 +153,7 @@ def estimate(
         model: what ``verify`` takes.
         x: likewise, input ``[T, N, *]``; a few hundred typical samples are enough.
         scale, calibration: for ``quantize``.
-        input: what a file is fed with, see ``load``.
+        input: what a file is fed with, see ``load``; by default what the exporter saw, else spikes.
         output: which of a file's outputs is the network's.
         figures: joules of each operation; by default those of the first Loihi.
         progress: called with the name of the runtime, the samples that it has done, and how many there are, if that is known.

@@ -66,7 +66,7 @@ def verify(
     calibration: Array | Mapping[str, Array] | None = None,
     trace: Trace | None = None,
     labels: Array | None = None,
-    input: "InputKind" = "spikes",
+    input: "InputKind | None" = None,
     output: str | None = None,
     samples: tuple[int, int | None] = (0, None),
     batch: int | None = None,
@@ -89,7 +89,7 @@ def verify(
         trace: a run recorded elsewhere on the same input; then it is what all others are compared with.
         labels: the class of each sample, ``[N]``. The readout's output votes for classes, summed over time where it has time;
             without a readout, the neurons of the first output by their spike counts.
-        input: what a file is fed with, see ``load``.
+        input: what a file is fed with, see ``load``; by default what the exporter saw, else spikes.
         output: which of a file's outputs is the network's; by default the first.
         samples: the first sample to run, and one past the last; None for all that follow. The others are left to other calls,
             whose results :func:`~onnx2lava.verification.merged` adds up.

@@ -83,12 +83,12 @@ class Model:
     file: File | None
 
 
-def opened(subject: Subject, input: "InputKind", output: str | None) -> Model:
+def opened(subject: Subject, input: "InputKind | None", output: str | None) -> Model:
     """Read it.
 
     Args:
         subject: see :data:`Subject`.
-        input: what a file is fed with, see ``load``.
+        input: what a file is fed with, see ``load``; by default what the exporter saw, else spikes.
         output: which of a file's outputs is the network's.
 
     Raises:

@@ -10,7 +10,7 @@ import pytest
 
 from custom_ops.operators import OPERATORS
 from custom_ops.trace import Trace
-from onnx2lava import load, load_netx, quantize, save_netx, to_onnx, verify
+from onnx2lava import estimate, load, load_netx, quantize, save_netx, to_onnx, verify
 from onnx2lava.errors import ConversionError, LimitError
 from onnx2lava.host import classes, decode, encode
 from onnx2lava.network import INPUT, Dense, Edge, Input, Network, Population
@@ -224,6 +224,10 @@ def test_the_kind_of_input_is_what_the_exporter_saw(folder):
     assert load(folder / "noted.onnx").encoder is not None
     assert load(folder / "noted.onnx", input="counts").encoder is None
     assert "images" in run("inspect", "noted.onnx", folder=folder, code=0)
+    assert verify(model, images(5, 2), against=["ort", "numpy"]).mismatches == 0
+    assert estimate(model, images(5, 2)).samples == 2
+    with pytest.raises(ConversionError, match="--input-kind images"):
+        verify(model, images(5, 2), input="spikes")
     np.save(folder / "images.npy", images(5, 2))
     run("verify", "noted.onnx", "--input", "images.npy", "--against", "ort,numpy", folder=folder, code=0)
     said = run("verify", "noted.onnx", "--input", "images.npy", "--input-kind", "spikes", folder=folder, code=2)
