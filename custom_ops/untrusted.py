@@ -90,8 +90,8 @@ def require_few_parts(model: onnx.ModelProto) -> None:
 def require_sound(model: onnx.ModelProto) -> None:
     """Refuse a model that no exporter writes.
 
-    That is one in which a shape asks for more memory than the tensor's own bytes account for, a name is no text, or a private
-    operator of the native library is used or defined, wherever it stands.
+    That is one in which a shape asks for more memory than the tensor's own bytes account for, a name is no text, a graph is
+    left to the caller of a function, or a private operator of the native library is used or defined, wherever it stands.
 
     Raises:
         ModelFileError: names the tensor, the name or the node.
@@ -107,6 +107,8 @@ def require_sound(model: onnx.ModelProto) -> None:
                         raise ModelFileError(f"The name {text!r} in the model is not UTF-8 text: export the model again.")
         if isinstance(message, onnx.NodeProto | onnx.FunctionProto) and message.domain == DOMAIN:
             _require_public(message)
+        elif isinstance(message, onnx.AttributeProto):
+            _require_own_graphs(message)
         elif isinstance(message, onnx.TensorProto):
             _require_whole(message, message.name, _ELEMENTS_PER_BYTE)
         elif isinstance(message, onnx.SparseTensorProto):
@@ -119,6 +121,13 @@ def _require_public(message: onnx.NodeProto | onnx.FunctionProto) -> None:
         what = f"The node {message.name!r}" if isinstance(message, onnx.NodeProto) else "A function of the model"
         raise ModelFileError(
             f"{what} is {DOMAIN}.{kind}, which sessions make for themselves and no file may hold: use the model as exported."
+        )
+
+
+def _require_own_graphs(attribute: onnx.AttributeProto) -> None:
+    if attribute.ref_attr_name and attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
+        raise ModelFileError(
+            f"The attribute {attribute.name!r} is a graph that the caller of a function has to give: export the model again."
         )
 
 

@@ -38,7 +38,11 @@ def test_thousands_of_damaged_files() -> None:
 
 def test_attributes_of_other_types() -> None:
     """Of each operator in each place, one attribute after the other says something of another type."""
-    others = {"text": "no", "number": 3, "numbers": [0.5], "tensor": helper.make_tensor("x", TensorProto.FLOAT, [1], [1.0])}
+    graph = helper.make_graph([], "empty", [], [])
+    tensor = helper.make_tensor("x", TensorProto.FLOAT, [1], [1.0])
+    others = [helper.make_attribute("", value) for value in ("no", 3, [0.5], tensor, graph, [graph])]
+    kinds = onnx.AttributeProto.AttributeType.values()
+    others += [onnx.AttributeProto(type=kind, ref_attr_name="of the caller") for kind in kinds]
     seen, ends = set(), Counter()
     for data in onnx_files().values():
         model = onnx.load_from_string(data)
@@ -50,19 +54,26 @@ def test_attributes_of_other_types() -> None:
                 seen.add(place)
                 right = onnx.AttributeProto()
                 right.CopyFrom(attribute)
-                for kind, value in others.items():
-                    wrong = helper.make_attribute(attribute.name, value)
-                    if wrong.type == right.type:
+                for wrong in others:
+                    if wrong.type == right.type and not wrong.ref_attr_name:
                         continue
-                    attribute.CopyFrom(wrong)
-                    try:
-                        load(model)
-                        ends["read"] += 1
-                    except BridgeError:
-                        ends["refused"] += 1
-                    except Exception as error:
-                        raise AssertionError(f"{place} as {kind}") from error
-                attribute.CopyFrom(right)
+                    # A further attribute matters where it is a graph, into which all that walks over nodes goes.
+                    graphs = wrong.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+                    node.attribute.add()
+                    for changed, name in ((attribute, attribute.name), (node.attribute[-1], "further"))[: 1 + graphs]:
+                        before = changed.SerializeToString()
+                        changed.CopyFrom(wrong)
+                        changed.name = name
+                        kind = ("spikes", "images")[sum(ends.values()) % 2]
+                        try:
+                            load(model, input=kind)
+                            ends["read"] += 1
+                        except BridgeError:
+                            ends["refused"] += 1
+                        except Exception as error:
+                            raise AssertionError(f"{place} as {wrong} of {kind}") from error
+                        changed.ParseFromString(before)
+                    del node.attribute[-1]
     assert ends["refused"] > 100, ends
 
 
