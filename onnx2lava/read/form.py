@@ -7,7 +7,7 @@ from math import lcm, prod
 
 import numpy as np
 
-from ..network import Array, Conv, Dense, Shape
+from ..network import Array, Conv, ConvTranspose, Dense, Shape
 from .axes import BATCH, FEATURE, TIME, Atom, Axes, dims_of, feature_axes, features_last, joined, listed, reshaped
 from .budget import Budget
 from .compose import simplified
@@ -33,10 +33,12 @@ __all__ = [
     "mapped_to",
     "most_spikes",
     "multiplied",
+    "rearranged",
     "scaled",
     "selected",
     "shifted",
     "source",
+    "trailing_features",
     "transposed",
     "unwound",
     "with_constant",
@@ -192,10 +194,11 @@ def unwound(form: Form, rank: int, features: Shape | None = None) -> Form:
         form = mapped(form, View((prod(form.features),)))
         form = mapped(form, Select(index))
     form = form if form.features == wanted else mapped(form, View(wanted))
-    return _rearranged(form, len(form.axes) - rank, given)
+    return rearranged(form, len(form.axes) - rank, given)
 
 
-def _rearranged(form: Form, lead: int, given: Sequence[int]) -> Form:
+def rearranged(form: Form, lead: int, given: Sequence[int]) -> Form:
+    """The same behind its first ``lead`` axes with its features in their natural order, arranged as ``given``."""
     tail = reshaped(feature_axes(form.features), given)
     assert tail is not None
     return replace(form, axes=(*form.axes[:lead], *tail))
@@ -246,7 +249,7 @@ def mapped_to(form: Form, step: Step, rank: int, given: Sequence[int] | None = N
     done = mapped(read, step)
     if given is None:
         given = done.features if rank != 2 else (done.features[0], done.features[2])
-    return _rearranged(done, len(read.axes) - rank, given)
+    return rearranged(done, len(read.axes) - rank, given)
 
 
 def mapped_along_last(form: Form, weight: Array) -> Form:
@@ -255,7 +258,7 @@ def mapped_along_last(form: Form, weight: Array) -> Form:
     Raises:
         FormError, NetworkError: as :func:`unwound` and :func:`mapped`.
     """
-    rank = _trailing(form)
+    rank = trailing_features(form)
     if rank < 2:
         return mapped_to(form, Dense(weight), 1)
     read = unwound(form, rank)
@@ -344,12 +347,9 @@ def added(first: Form, second: Form) -> Form:
         FormError: their shapes differ, or their time steps.
     """
     if first.dims != second.dims:
-        raise FormError(
-            f"it adds [{listed(first.dims)}] and [{listed(second.dims)}], of which one would be repeated",
-            "add values of one shape",
-        )
+        raise FormError(f"it adds [{listed(first.dims)}] and [{listed(second.dims)}]", "add values of one shape")
     if first.features != second.features or not _same_order(first.axes, second.axes):
-        rank = _trailing(first)
+        rank = trailing_features(first)
         first = unwound(first, rank)
         second = unwound(second, rank, first.features)
         if not _same_order(first.axes, second.axes):
@@ -390,7 +390,7 @@ def _same_order(first: Axes, second: Axes) -> bool:
     return all(joined(a) == joined(b) for a, b in zip(first, second, strict=True))
 
 
-def _trailing(form: Form) -> int:
+def trailing_features(form: Form) -> int:
     """How many of the last axes are features.
 
     Raises:
@@ -425,7 +425,7 @@ def selected(form: Form, axis: int, index: Array) -> Form:
     """
     if not len(index):
         raise FormError("it has no elements", "use layers of at least one element")
-    rank = _trailing(form)
+    rank = trailing_features(form)
     at = axis - (len(form.axes) - rank)
     if at < 0:
         raise FormError("it cuts or joins samples", "work on each sample alone")
@@ -444,7 +444,7 @@ def selected(form: Form, axis: int, index: Array) -> Form:
         result = _selected_inside(form, at, rank, index)
     if form.has_constant:
         result = replace(result, numerator=numerator.reshape(features))
-    return _rearranged(replace(result, features=features), len(form.axes) - rank, given)
+    return rearranged(replace(result, features=features), len(form.axes) - rank, given)
 
 
 def _selected_inside(form: Form, at: int, rank: int, index: Array) -> Form:
@@ -551,6 +551,8 @@ def _moves_only(step: Step) -> bool:
         return True
     if isinstance(step, Scale):
         return bool(np.isin(step.factor, (0.0, 1.0)).all())
+    if isinstance(step, ConvTranspose):  # whether windows overlap shows in the sums
+        return bool(np.isin(step.weight, (0, 1)).all())
     return isinstance(step, Conv) and step.weight.shape[1:] == (1, 1, 1) and bool(np.isin(step.weight, (0, 1)).all())
 
 

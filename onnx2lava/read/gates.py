@@ -11,6 +11,7 @@ from custom_ops.loihi import DECAY_UNIT
 from ..network import Array, Conv, CubaNeuron, Input
 from .call import Call
 from .form import Form, added, mapped_to, most_spikes, scaled, shifted, with_constant
+from .repeating import alike
 from .steps import Scale
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Gates:
         for form in forms:
             if not self._are_spikes(form):
                 call.refuse("it takes the largest of values that are not spikes, which no neuron can", "take it of spikes alone")
-            total = form if total is None else added(total, form)
+            total = form if total is None else added(*alike(total, form))
         assert total is not None
         return self._gate(call, scaled(total, np.full(1, 2.0)), OR)
 

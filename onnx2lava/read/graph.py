@@ -18,7 +18,7 @@ from ..errors import ConversionError, NetworkError
 from ..network import INPUT, CubaNeuron, Dense, Input, Neuron, Population, Shape
 from .axes import SAMPLES, STEPS, Axes, joined, listed, reshaped
 from .budget import Budget
-from .call import Call, Filled, HostValue, Value, described
+from .call import Call, Filled, HostValue, Value, described, refusal
 from .evaluate import STANDARD_DOMAINS, evaluated
 from .form import Form, FormError, Term, aligned, lead_axes, natural, source, unwound
 from .gates import Gates
@@ -31,6 +31,12 @@ __all__ = ["Reader", "Readout"]
 
 _IMAGES = "images"
 _RECURRENT = "Recurrent"
+_MIXED = (
+    "it puts images and spikes together, of which only spikes reach Loihi",
+    "let a spiking layer turn images into spikes before they meet others, or feed whole numbers 0 to 255 at each time step, "
+    "which go to Loihi as they are (input='counts', --input-kind counts)",
+)
+"""Why a node is refused, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -275,6 +281,8 @@ class Reader:
         if _is_neuron(node) and isinstance(first, Form | HostValue):
             self._values[node.outputs[0]] = self._spiking(Call(node, inputs, self.budget, self._gates))
             results: tuple[Value, ...] = ()
+        elif any(map(_is_image, inputs)) and any(_sources(value) - {_IMAGES} for value in inputs):
+            raise refusal(node, *_MIXED)
         elif any(isinstance(value, HostValue) for value in inputs):
             results = self._on_host(node)
         else:
@@ -417,9 +425,7 @@ class Reader:
     def _encode(self, call: Call, first: Value | None) -> Value:
         """The first spiking layers make spikes of images, on the host."""
         if isinstance(first, Form) and _sources(first) != {_IMAGES}:
-            call.refuse(
-                "it reads images and spikes, of which only spikes reach Loihi", "let a spiking layer turn images into spikes"
-            )
+            call.refuse(*_MIXED)
         declared = self._declared(call.node.outputs[0])
         if isinstance(first, Form):
             declared = first.dims if first.axes[:2] == lead_axes(*self.steps_and_samples) else declared
@@ -467,6 +473,10 @@ def _are_all(value: Value, number: float) -> bool:
     if isinstance(value, Filled):
         return value.value == number
     return isinstance(value, np.ndarray) and bool((value == number).all())
+
+
+def _is_image(value: Value | None) -> bool:
+    return isinstance(value, HostValue) or _IMAGES in _sources(value)
 
 
 def _sources(value: Value | None) -> set[str]:

@@ -10,6 +10,7 @@ import onnx_ir.passes.common as common
 from .cast_like import CastLikePass
 from .integer_weights import IntegerWeightsPass
 from .module_names import ModuleNamesPass
+from .pool_sizes import PoolSizesPass
 from .reshape_chains import ReshapeChainsPass
 from .split_sequences import SplitSequencesPass
 from .states import StatesPass
@@ -33,6 +34,7 @@ def clean(model: ir.Model, states: StatesPass, integer_weights: Mapping[str, npt
         common.RemoveUnusedNodesPass(),
         states,
         SplitSequencesPass(),
+        PoolSizesPass(),
         TimeFoldingPass(),
         ReshapeChainsPass(),
         ZeroBiasPass(),

@@ -24,6 +24,17 @@ SHAPE = (2, 4, 2)
 _MOST_NEURONS = 160
 
 
+class Function(nn.Module):
+    """What a network's ``forward`` does to a value, as a layer."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
 class Scaled(nn.Module):
     """What ann2snn puts behind its neurons."""
 
@@ -353,6 +364,11 @@ def _layer(graph: Graph, random: Random, seen: Counter[tuple[str, str]], kinds: 
         graph.steps.pop()
 
 
+def _broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether values of these features can be added, one of them perhaps repeated along some axes."""
+    return len(one) == len(other) and all(a == b or 1 in (a, b) for a, b in zip(one, other, strict=True))
+
+
 def _join(graph: Graph, random: Random, seen: Counter[tuple[str, str]]) -> bool:
     """The last value with an earlier one."""
     at = len(graph.steps)
@@ -361,7 +377,7 @@ def _join(graph: Graph, random: Random, seen: Counter[tuple[str, str]]) -> bool:
         (name, other)
         for name in JOINS
         for other, value in enumerate(graph.values[:-1])
-        if (value.shape == last.shape or (name == "concatenate" and value.shape[1:] == last.shape[1:]))
+        if (value.shape[1:] == last.shape[1:] if name == "concatenate" else _broadcast(value.shape, last.shape))
         and ((value.spikes and last.spikes) or name not in ("and", "iand", "or"))
     ]
     if not options:

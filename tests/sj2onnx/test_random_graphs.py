@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from ..conftest import ROOT
 from ..onnx2lava.networks import assert_same_numbers
 from . import random_graphs
 from .exact import OTHER, SAME, exact
-from .random_graphs import FIRING, JOINS, KINDS, LOOPS, Bundle, Graph, Join, Scaled, pairs
+from .random_graphs import FIRING, JOINS, KINDS, LOOPS, Bundle, Function, Graph, Join, Scaled, pairs
 
 torch.set_num_threads(1)
 
@@ -174,6 +175,40 @@ def test_graphs() -> None:
     joins = {join for _, join in reached if join in JOINS}
     assert joins == set(JOINS)
     assert refused.total() < CASES / 16, refused
+
+
+REPEATED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "channels by repeat": lambda x: x.repeat(1, 1, 2, 1, 1),
+    "rows and columns by repeat": lambda x: x.repeat(1, 1, 1, 3, 2),
+    "channels by repeat_interleave": lambda x: x.repeat_interleave(3, dim=2),
+    "columns by repeat_interleave": lambda x: x.repeat_interleave(2, dim=-1),
+    "one channel by expand": lambda x: x[:, :, :1].expand(-1, -1, 4, -1, -1),
+    "one row by expand_as": lambda x: x[..., :1, :].expand_as(x),
+    "a mask of channels": lambda x: x * x[..., :1, :1],
+    "a mask of places, as a complement": lambda x: x * (1 - x[:, :, :1]),
+    "a sum of a row and a column": lambda x: x[..., :1, :] + x[..., :1],
+    "means that are taken away": lambda x: x - x.mean((-1, -2), keepdim=True),
+}
+"""What people do to spikes in `forward` that repeats some of them."""
+
+
+def test_values_that_are_repeated() -> None:
+    torch.manual_seed(0)
+    example, graphs = (torch.rand(6, 2, 2, 4, 4) < 0.5).double(), []
+    for name, function in REPEATED.items():
+        graphs.append(Graph(example))
+        graphs[-1].add("Neuron", neuron.IFNode(), (0,), spikes=True)
+        graphs[-1].add(name, Function(function), (1,), spikes=False)
+        graphs[-1].add("Conv2d", layer.Conv2d(graphs[-1].values[-1].shape[0], 3, 2), (2,), spikes=False)
+        graphs[-1].add("Neuron", neuron.IFNode(), (3,), spikes=True)
+    bundle = Bundle(graphs)
+    model = sj2onnx.export(bundle, example.float())
+    for at, (graph, output) in enumerate(zip(graphs, bundle.outputs(), strict=True)):
+        network = onnx2lava.load(model, output=output)
+        assert_as_in_spikingjelly(graph, network, f"networks.{at}.")
+        result = onnx2lava.verify(onnx2lava.quantize(network), example.numpy(), against=["ort", "ort-native", "numpy"])
+        assert (result.mismatches, result.left_out) == (0, {}), graph
+        assert 0 < result.layers[-1].rate < 1, graph
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 from ...network import Array
 from ..call import Call, Cases, Filled, Operator, Value
 from ..form import Form, added, constant_form, multiplied, scaled, shifted
+from ..repeating import alike
 from .constants import elementwise
 
 __all__ = ["ARITHMETIC"]
@@ -31,7 +32,7 @@ def _subtract(call: Call) -> Value:
 def _sum(call: Call, sign: float) -> Value:
     one, other = (_plain(value) for value in _two(call))
     if isinstance(one, Form) and isinstance(other, Form):
-        return added(one, other if sign > 0 else scaled(other, np.full(1, sign)))
+        return added(*alike(one, other if sign > 0 else scaled(other, np.full(1, sign))))
     if isinstance(one, Form):
         return (
             shifted(one, sign * call.constant(1).astype(np.float64)) if not isinstance(other, float) else _by(one, sign * other)
@@ -52,6 +53,7 @@ def _plain(value: Value) -> Value | float:
 def _multiply(call: Call) -> Value:
     one, other = (_plain(value) for value in _two(call))
     if isinstance(one, Form) and isinstance(other, Form):
+        one, other = alike(one, other)
         if not one.terms or not other.terms:
             return multiplied(one, other) if one.terms else multiplied(other, one)
         if call.gates is None:
@@ -89,7 +91,7 @@ def _compare(call: Call) -> Value:
         if not isinstance(one, Form) or call.node.op_type == "GreaterOrEqual":
             call.refuse("it compares a constant with its neurons", "compare the potential with the threshold, `v >= v_threshold`")
     if isinstance(other, Form):
-        drive = added(one, scaled(other, -np.ones(1)))
+        drive = added(*alike(one, scaled(other, -np.ones(1))))
     else:
         drive = shifted(one, np.full(1, -other) if isinstance(other, float) else -np.asarray(other, np.float64))
     one_at, zero = (constant_form(drive, np.full(1, number)) for number in (1.0, 0.0))
@@ -106,7 +108,7 @@ def _largest(call: Call) -> Value:
 def _sum_of_all(call: Call) -> Value:
     total = call.form()
     for index in range(1, len(call.inputs)):
-        total = added(total, call.form(index))
+        total = added(*alike(total, call.form(index)))
     return total
 
 

@@ -11,6 +11,7 @@ from ...network import Array, Conv
 from ..axes import TIME, listed
 from ..call import Call, Filled, Operator, Value
 from ..form import Form, arranged, axis_kind, delayed, ending_at, joined_along, mapped_to, selected, transposed
+from ..repeating import repeated
 
 __all__ = ["ARRANGEMENT"]
 
@@ -143,9 +144,27 @@ def _expand(call: Call) -> Value:
     wanted = tuple(max(a, b) for a, b in zip(dims, (1,) * (len(dims) - len(target)) + tuple(target), strict=True))
     if isinstance(value, Filled):
         return replace(value, dims=wanted)
-    if wanted != dims:
-        call.refuse(f"it repeats [{listed(value.dims)}] as [{listed(wanted)}]", "feed the network with the repeated input itself")
-    return arranged(value, wanted)
+    return repeated(arranged(value, dims), wanted)
+
+
+def _tile(call: Call) -> Value:
+    form, times = call.form(), call.whole_numbers(1)
+    if len(times) != len(form.dims):
+        call.refuse(f"it repeats {len(times)} of {len(form.dims)} axes", "write it as the operator's schema says")
+    for axis, count in enumerate(times):
+        if count != 1:
+            if axis_kind(form, axis) != "F" or count < 1:
+                call.refuse("it repeats time steps or samples", "feed the network with the repeated input itself")
+            form.budget.take(2 * form.dims[axis] * count)
+            form = selected(form, axis, np.tile(np.arange(form.dims[axis]), count))
+    return form
+
+
+def _tile_constant(call: Call, inputs: list[Array]) -> Array:
+    data, times = inputs
+    counts = [int(count) for count in times.reshape(-1)]
+    call.budget.take(prod([data.size, *map(abs, counts)]), data.itemsize)
+    return np.tile(data, counts)
 
 
 def _expand_constant(call: Call, inputs: list[Array]) -> Array:
@@ -340,6 +359,7 @@ ARRANGEMENT: Mapping[str, Operator] = {
     "Slice": Operator(_slice_constant, _slice),
     "Split": Operator(None, _split),
     "Squeeze": Operator(_squeeze_constant, _squeeze),
+    "Tile": Operator(_tile_constant, _tile),
     "Transpose": Operator(lambda call, inputs: np.transpose(inputs[0], _order(call, inputs[0].ndim)), _transpose),
     "Unsqueeze": Operator(_unsqueeze_constant, _unsqueeze),
 }

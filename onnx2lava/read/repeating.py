@@ -1,0 +1,72 @@
+"""Values that a graph repeats along axes of one element, as it does where it works on values of different shapes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from ..network import ConvTranspose
+from .axes import feature_axes, listed, reshaped
+from .form import Form, FormError, mapped, rearranged, trailing_features, unwound
+from .steps import Select, View
+
+__all__ = ["alike", "repeated"]
+
+_REMEDY = "work on values of one shape"
+
+
+def alike(first: Form, second: Form) -> tuple[Form, Form]:
+    """Both in the shape that they have together, ONNX's broadcasting.
+
+    Raises:
+        FormError: they have none, or one would be repeated over time steps or samples.
+    """
+    one, other = first.dims, second.dims
+    if one == other:
+        return first, second
+    if len(one) != len(other) or any(a != b and 1 not in (a, b) for a, b in zip(one, other, strict=True)):
+        raise FormError(f"it works on values of the shapes [{listed(one)}] and [{listed(other)}]", _REMEDY)
+    dims = tuple(max(sizes) for sizes in zip(one, other, strict=True))
+    return repeated(first, dims), repeated(second, dims)
+
+
+def repeated(form: Form, dims: Sequence[int]) -> Form:
+    """The value, repeated along the axes in which it has one element and ``dims`` more.
+
+    Raises:
+        FormError: those are not all axes of the features of one sample at one time step.
+    """
+    wanted = tuple(dims)
+    if wanted == form.dims:
+        return form
+    rank = trailing_features(form)
+    lead = len(wanted) - rank
+    if form.dims[:lead] != wanted[:lead]:
+        raise FormError(
+            f"it repeats [{listed(form.dims)}] as [{listed(wanted)}], over time steps or samples",
+            "feed the network with what is repeated, or say that it is fed with images (input='images', --input-kind images)",
+        )
+    form.budget.take(2 * prod(wanted[lead:]))
+    if rank > 3:
+        return _repeated_one_by_one(form, wanted, rank)
+    form = unwound(form, rank)
+    target = wanted[lead:] if rank != 2 else (wanted[lead], 1, wanted[lead + 1])
+    if form.features[0] != target[0]:
+        form = mapped(form, Select(np.zeros(target[0], np.int64)))
+    plane = tuple(size if had == 1 else 1 for had, size in zip(form.features[1:], target[1:], strict=True))
+    if prod(plane) > 1:  # as nearest upsampling does
+        form = mapped(form, ConvTranspose(np.ones((target[0], 1, *plane)), (plane[0], plane[1]), groups=target[0]))
+    return rearranged(form, lead, wanted[lead:])
+
+
+def _repeated_one_by_one(form: Form, wanted: Sequence[int], rank: int) -> Form:
+    """Features of more axes than a map has: each element that comes out picks one of those that there are."""
+    given, lead = form.dims[len(wanted) - rank :], len(wanted) - rank
+    form = unwound(form, rank, (prod(given),))
+    index = np.broadcast_to(np.arange(prod(given)).reshape(given), wanted[lead:]).reshape(-1)
+    form = mapped(form, View((prod(given),)))
+    form = mapped(form, Select(index))
+    tail = reshaped(feature_axes(form.features), wanted[lead:])
+    assert tail is not None
+    return replace(form, axes=(*form.axes[:lead], *tail))
