@@ -80,7 +80,7 @@ def joined(atoms: Sequence[Atom]) -> Axis:
 
 def reshaped(axes: Axes, dims: Sequence[int]) -> Axes | None:
     """The axes of the array reshaped to ``dims``; None if those split time or batch, or hold another number of elements."""
-    waiting = [atom for axis in axes for atom in joined(axis)][::-1]
+    waiting = list(joined([atom for axis in axes for atom in axis]))[::-1]
     result: list[Axis] = []
     for dim in dims:
         axis: list[Atom] = []

@@ -26,6 +26,7 @@ __all__ = [
     "delayed",
     "divided",
     "ending_at",
+    "in_one_order",
     "joined_along",
     "lead_axes",
     "mapped",
@@ -348,12 +349,7 @@ def added(first: Form, second: Form) -> Form:
     """
     if first.dims != second.dims:
         raise FormError(f"it adds [{listed(first.dims)}] and [{listed(second.dims)}]", "add values of one shape")
-    if first.features != second.features or not _same_order(first.axes, second.axes):
-        rank = trailing_features(first)
-        first = unwound(first, rank)
-        second = unwound(second, rank, first.features)
-        if not _same_order(first.axes, second.axes):
-            raise FormError("it adds values whose time and batch are in another order", "permute them alike")
+    first, second = in_one_order(first, second)
     # A value that is added to itself again and again has two to the power of many terms.
     first.budget.work(0, _CALLS_PER_TERM * (len(first.terms) + len(second.terms)))
     terms = list(first.terms)
@@ -369,6 +365,21 @@ def added(first: Form, second: Form) -> Form:
     divisor = _common(first.divisor, second.divisor)
     numerator = first.numerator * (divisor / first.divisor) + second.numerator * (divisor / second.divisor)
     return replace(first, terms=tuple(terms), numerator=numerator, divisor=divisor)
+
+
+def in_one_order(first: Form, second: Form) -> tuple[Form, Form]:
+    """Two values of one shape, whose features, time steps and samples lie in the same order.
+
+    Raises:
+        FormError: their time steps and samples do not.
+    """
+    if first.features != second.features or not _same_order(first.axes, second.axes):
+        rank = trailing_features(first)
+        first = unwound(first, rank)
+        second = unwound(second, rank, first.features)
+        if not _same_order(first.axes, second.axes):
+            raise FormError("it reads values whose time and batch are in another order", "permute them alike")
+    return first, second
 
 
 def _as_factor(term: Term) -> tuple[object, ...] | None:

@@ -1,4 +1,4 @@
-"""Neurons that a file does not have and Loihi needs: the OR of a MaxPool, and products of spikes."""
+"""Neurons that a file does not have and Loihi needs: the OR of a MaxPool, and functions of a few spikes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,8 +10,19 @@ from custom_ops.loihi import DECAY_UNIT
 
 from ..network import Array, Conv, CubaNeuron, Input
 from .call import Call
-from .form import Form, added, mapped_to, most_spikes, scaled, shifted, with_constant
+from .form import (
+    Form,
+    added,
+    aligned,
+    in_one_order,
+    mapped_to,
+    most_spikes,
+    scaled,
+    shifted,
+    with_constant,
+)
 from .repeating import alike
+from .staircase import Function, few_spikes, staircase, through
 from .steps import Scale
 
 if TYPE_CHECKING:
@@ -27,6 +38,8 @@ _FORGETTING = DECAY_UNIT - 1
 
 _MOST_SPIKES = 16
 """That a MaxPool compares the sums of; each is two populations more. What a gate keeps of twice as many is rounded to 0, too."""
+_TRUTHS = frozenset(("And", "Cast", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"))
+"""Operators that give true and false in the file, where a population gives spikes."""
 
 
 class Gates:
@@ -41,7 +54,7 @@ class Gates:
         The largest sum counts how many of its neurons fire: for each number of spikes one that says whether as many come
         anywhere in the window.
         """
-        sums, factor, shift, most = self._spikes(call, form, "MaxPool", _MOST_SPIKES)
+        sums, factor, shift, most = self._spikes(call, form)
         pooled: Form | None = None
         shown = factor is None and shift is None and most <= 1
         for count in range(1, max(most, 1) + 1):
@@ -54,61 +67,71 @@ class Gates:
         assert pooled is not None
         return _restored(pooled, factor, shift)
 
-    def any_of(self, call: Call, forms: Sequence[Form]) -> Form:
-        """The largest of several spikes, element by element."""
-        total: Form | None = None
-        for form in forms:
-            if not self._are_spikes(form):
-                call.refuse("it takes the largest of values that are not spikes, which no neuron can", "take it of spikes alone")
-            total = form if total is None else added(*alike(total, form))
-        assert total is not None
-        return self._gate(call, scaled(total, np.full(1, 2.0)), OR)
+    def function(
+        self, call: Call, given: Sequence[Form | Array | float | None], function: Function, reason: str, remedy: str
+    ) -> Form:
+        """A function of one or two values, element by element, each of which adds up a few spikes: a staircase.
 
-    def product(self, call: Call, one: Form, other: Form) -> Form:
-        """A product of spikes, or of what is left without them: AND, IAND, NOR.
+        With one neuron for each step: it says whether the spikes, weighted, reach it. See :mod:`.staircase`.
 
-        With ``a = s`` or ``1 - s`` and ``b`` likewise, ``a b = 1`` where ``a + b > 1``: a neuron with an edge from each, which
-        forgets its voltage in one step.
+        Args:
+            call: of the operator.
+            given: its inputs in order: one or two forms, and constants.
+            function: of arrays, NumPy's.
+            reason: why it is refused where the forms add up more than a few spikes, or something else than spikes.
+            remedy: what to do about that.
         """
-        factor: Array | None = None
-        parts = []
-        for form in (one, other):
-            complement = shifted(scaled(form, np.full(1, -1.0)), np.ones(1))
-            if self._are_spikes(form) or self._are_spikes(complement):
-                parts.append(form)
-                continue
-            spikes, own, shift, _ = self._spikes(call, form, "product", 1)
-            if shift is not None:
-                call.refuse("it multiplies spikes by sums, which no neuron can", "multiply spikes by spikes or by constants")
-            factor = own if factor is None else factor * own
-            parts.append(spikes)
-        total = added(*parts)
-        missing = total.constant  # one for each of the two that is a complement; elsewhere zero
-        largest = float(missing.max(initial=0))
-        if (missing != largest).any() or largest not in (0, 1, 2):
-            call.refuse("one of what it multiplies is padded, so that it is no spike at the border", "multiply before padding")
-        sums = scaled(with_constant(total, np.zeros_like(missing)), np.full(1, 2.0))
-        if largest == 2:
-            sums = shifted(sums, np.full(1, 2.0))
-        threshold = 2 if largest == 0 else 0
-        gate = self._gate(call, sums, CubaNeuron(DECAY_UNIT, _FORGETTING, threshold), shown=factor is None)
-        return _restored(gate, factor, None)
+        forms = [value for value in given if isinstance(value, Form)]
+        if not 1 <= len(forms) <= 2 or any(self._is_graded(form) for form in forms):
+            call.refuse(reason, remedy)
+        if len(forms) == 2:
+            forms = list(in_one_order(*alike(*forms)))
+        waiting = iter(range(len(forms)))
+        arguments = [
+            value if value is None else next(waiting) if isinstance(value, Form) else aligned(forms[0], np.asarray(value))
+            for value in given
+        ]
+        few = [each for each in map(few_spikes, forms) if each is not None]
+        found = staircase(few, arguments, function, call.budget) if len(few) == len(forms) else None
+        if found is None:
+            call.refuse(reason, remedy)
+        code: Form | None = None
+        for each, weight in zip(few, found.weights, strict=True):
+            part = scaled(each.spikes, np.full(1, float(weight)))
+            code = part if code is None else added(code, part)
+        assert code is not None
+        result = with_constant(replace(code, terms=()), found.base)
+        if found.slope is not None:
+            result = added(result, through(code, found.slope))
+        else:
+            for count, height in found.steps:
+                alone = len(found.steps) == 1 and bool((height == 1).all() and (found.base == 0).all())
+                shown = alone and call.node.op_type not in _TRUTHS
+                result = added(result, through(self._at_least(call, code, count, shown=shown), height))
+        return result
+
+    def _at_least(self, call: Call, code: Form, count: int, *, shown: bool) -> Form:
+        """Whether sums of whole multiples of spikes are at least ``count``."""
+        doubled = scaled(code, np.full(1, 2.0))
+        if count < 1:  # no threshold is below 0
+            doubled, count = shifted(doubled, np.full(1, 2.0 * (1 - count))), 1
+        return self._gate(call, doubled, CubaNeuron(DECAY_UNIT, _FORGETTING, 2 * count - 1), shown=shown)
 
     def _gate(self, call: Call, sums: Form, neuron: CubaNeuron, *, shown: bool = True) -> Form:
         return self._reader.add(call, sums, neuron, shown=shown)
 
-    def _are_spikes(self, form: Form) -> bool:
-        most = self._most_spikes(form)
-        return most is not None and most <= 1
+    def _is_graded(self, form: Form) -> bool:
+        """Whether it is made of other numbers than spikes."""
+        inputs: dict[str, Input] = self._reader.inputs
+        given = [inputs[term.source] for term in form.terms if term.source in inputs]
+        return any(each.bits or each.numbers for each in given) or self._reader.is_image(form)
 
     def _most_spikes(self, form: Form) -> int | None:
-        inputs: dict[str, Input] = self._reader.inputs
-        graded = any(term.source in inputs and inputs[term.source].bits for term in form.terms)
-        return None if graded else most_spikes(form)
+        return None if self._is_graded(form) else most_spikes(form)
 
-    def _spikes(self, call: Call, form: Form, what: str, limit: int) -> tuple[Form, Array | None, Array | None, int]:
-        """Sums of at most ``limit`` spikes, a positive factor and a constant per channel that make ``form`` of them, and how many
-        spikes they add at most."""
+    def _spikes(self, call: Call, form: Form) -> tuple[Form, Array | None, Array | None, int]:
+        """Sums of a few spikes, a positive factor and a constant per channel that make ``form`` of them, and how many spikes they
+        add at most."""
         factor = shift = None
         bare = form
         if form.has_constant and all(size == 1 for size in form.constant.shape[1:]):
@@ -120,14 +143,10 @@ class Gates:
             factor = scale.factor
             bare = replace(bare, terms=tuple(replace(term, steps=term.steps[:-1]) for term in bare.terms))
         most = self._most_spikes(bare)
-        if most is None or most > limit:
+        if most is None or most > _MOST_SPIKES:
             call.refuse(
-                f"there is a {what} between a synapse and its neuron, and the largest of several sums is no sum"
-                if what == "MaxPool"
-                else "it multiplies sums, which no neuron can",
-                "put the MaxPool behind the neuron, or use AvgPool"
-                if what == "MaxPool"
-                else "multiply spikes by spikes or by constants",
+                "there is a MaxPool between a synapse and its neuron, and the largest of several sums is no sum",
+                "put the MaxPool behind the neuron, or use AvgPool",
             )
         return bare, factor, shift, most
 

@@ -62,10 +62,20 @@ class Reader:
         size: of its file in bytes.
         images: whether what comes in has yet to be turned into spikes, by the first spiking layers.
         bits: of what comes in; 0 for spikes.
+        numbers: whether any numbers come in.
         output: the name of the graph's output that is read; None for the first.
     """
 
-    def __init__(self, model: ir.Model, size: int, *, images: bool = False, bits: int = 0, output: str | None = None) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        size: int,
+        *,
+        images: bool = False,
+        bits: int = 0,
+        numbers: bool = False,
+        output: str | None = None,
+    ) -> None:
         self.graph = model.graph
         self.budget = Budget(size)
         self.inputs: dict[str, Input] = {}
@@ -80,6 +90,7 @@ class Reader:
         self._spikes: dict[ir.Value, str] = {}  # values that hold a population's spikes, and its name
         self._images = images
         self._bits = bits
+        self._numbers = numbers
         self.outputs: tuple[str, ...] = ()
         self.output = self._output(output)
         self.given = self._read_inputs()
@@ -134,7 +145,18 @@ class Reader:
             shown: whether its spikes are what the operator gives, so that they can be compared.
         """
         made = self._maker.whole(call, self._name(call.node), neuron, sums)
-        return self._added(call, [made if shown else replace(made, origin=None)], sums.dims)
+        spikes = source(made.name, lead_axes(*self.steps_and_samples), made.shape, self.budget)
+        axes = tuple(map(joined, sums.axes))
+        if shown and reshaped(spikes.axes, sums.dims) == axes:
+            self._spikes[call.node.outputs[0]] = made.name
+        else:
+            made = replace(made, origin=None)
+        self._keep([made])
+        return replace(spikes, axes=axes)
+
+    def is_image(self, form: Form) -> bool:
+        """Whether images are in it, which are no spikes."""
+        return _is_image(form)
 
     # Inputs and outputs.
 
@@ -210,7 +232,7 @@ class Reader:
         )
         self._values[value] = replace(tail, axes=axes)
         if not self._images:
-            self.inputs[name] = Input(features, self._bits)
+            self.inputs[name] = Input(features, self._bits, numbers=self._numbers)
         return steps, samples
 
     def _times_shown(self) -> int:
@@ -413,14 +435,17 @@ class Reader:
 
     def _added(self, call: Call, populations: Sequence[Population[Neuron]], dims: Shape) -> Form:
         """The spikes of the last of some new populations, which has the dimensions ``dims`` in the graph."""
-        self.populations += populations
-        self._taken.update(each.name for each in populations)
+        self._keep(populations)
         population = populations[-1]
         self._spikes[call.node.outputs[0]] = population.name
         spikes = source(population.name, lead_axes(*self.steps_and_samples), population.shape, self.budget)
         axes = reshaped(spikes.axes, dims)
         assert axes is not None
         return replace(spikes, axes=axes)
+
+    def _keep(self, populations: Sequence[Population[Neuron]]) -> None:
+        self.populations += populations
+        self._taken.update(each.name for each in populations)
 
     def _encode(self, call: Call, first: Value | None) -> Value:
         """The first spiking layers make spikes of images, on the host."""

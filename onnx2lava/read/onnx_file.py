@@ -1,7 +1,6 @@
 """Read an ONNX model into a :class:`~onnx2lava.network.Network`."""
 
 import os
-from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
 import onnx
@@ -36,25 +35,23 @@ def read_onnx(model: Source, *, input: InputKind | None = None, output: str | No
     if input not in (None, *get_args(InputKind)):
         raise ConversionError(f"There is no input kind {input!r}: choose from {', '.join(get_args(InputKind))}.")
     proto, graph_model = opened(model)
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
     if input is None:
-        seen = {entry.key: entry.value for entry in proto.metadata_props}.get(SEEN)
+        seen = metadata.get(SEEN)
         input = "images" if seen == "images" else "counts" if seen == "counts" else "spikes"
     reader = Reader(
         graph_model,
         proto.ByteSize(),
         images=input == "images",
         bits=MESSAGE_BITS if input == "counts" else 0,
+        numbers=metadata.pop(NUMBERS, "") == "1" and input == "spikes",
         output=output,
     )
     found = reader.read()
     shapes = {name: each.shape for name, each in reader.inputs.items()} | {each.name: each.shape for each in reader.populations}
-    metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    inputs = reader.inputs
-    if metadata.pop(NUMBERS, "") == "1" and input == "spikes":
-        inputs = {name: replace(given, numbers=True) for name, given in inputs.items()}
     return Network(
         graph_model.graph.name or "",
-        inputs,
+        reader.inputs,
         tuple(reader.populations),
         reader.outputs,
         metadata,

@@ -215,8 +215,12 @@ def test_same_padding_that_is_the_same_on_both_sides(mode):
 TAIL = f"{SECOND} {NEURON_2}"
 REFUSED = {
     "an operator without counterpart": (
-        f"r = Relu (input) {FIRST.replace('(input, fold)', '(r, fold)')} {NEURON_1} {TAIL}",
-        "Relu",
+        f"r = Softmax (input) {FIRST.replace('(input, fold)', '(r, fold)')} {NEURON_1} {TAIL}",
+        "Softmax",
+    ),
+    "a function of sums": (
+        f"{CONV} p = Relu (sums) {UNFOLD.replace('sums,', 'p,')} {NEURON_1} {TAIL}",
+        "no neuron of the file stands there",
     ),
     "max pooling": (
         f"{CONV} p = MaxPool <kernel_shape = [1, 1]> (sums) {UNFOLD.replace('sums,', 'p,')} {NEURON_1} {TAIL}",

@@ -145,6 +145,14 @@ class Writer:
                 return str(self.node("Mul", x, self.node("Sub", np.float32(1), y)))
             case "or":
                 return str(self.node("Sub", self.node("Add", x, y), self.node("Mul", x, y)))
+            case "or by clamp":
+                return str(self.node("Clip", self.node("Add", x, y), "", np.float32(1)))
+            case "greater":
+                return str(self.node("Cast", self.node("Greater", x, y), to=1))
+            case "xor":
+                return str(self.node("Cast", self.node("Xor", self.node("Cast", x, to=9), self.node("Cast", y, to=9)), to=1))
+            case "masked":
+                return str(self.node("Where", self.node("Greater", y, np.float32(0)), np.float32(0), x))
         raise NotImplementedError(kind)
 
     def _convolution(self, module: Any, x: str, shape: Shape, made: Shape) -> str:

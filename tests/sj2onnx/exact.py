@@ -17,7 +17,7 @@ import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from .random_graphs import JOINS, Graph
+from .random_graphs import JOINS, OF_SPIKES, Graph
 
 __all__ = ["OTHER", "SAME", "Exact", "exact"]
 
@@ -102,6 +102,9 @@ def _joined(kind: str, read: Sequence[Exact]) -> Exact:
     values, floats = ([getattr(each, part) for each in read] for part in ("values", "floats"))
     if kind == "concatenate":
         return Exact(np.concatenate(values, axis=2), np.concatenate(floats, axis=2))
+    if kind in OF_SPIKES:  # which any numbers hold exactly
+        spikes = JOINS[kind](*(torch.from_numpy(each.astype(np.float64)) for each in values)).numpy()
+        return Exact(_fractions(spikes), np.maximum(*floats))
     return Exact(np.asarray(JOINS[kind](*values)), np.maximum(*floats))
 
 

@@ -68,8 +68,13 @@ JOINS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "and": lambda x, y: x * y,
     "iand": lambda x, y: x * (1 - y),
     "or": lambda x, y: x + y - x * y,
+    "or by clamp": lambda x, y: (x + y).clamp(max=1),
+    "greater": lambda x, y: (x > y).to(x),
+    "xor": lambda x, y: torch.logical_xor(x, y).to(x),
+    "masked": lambda x, y: torch.where(y > 0, torch.zeros_like(x), x),
 }
-"""What joins two values; the last three are of spikes."""
+"""What joins two values; from ``and`` on, two of spikes."""
+OF_SPIKES = list(JOINS)[list(JOINS).index("and") :]
 
 
 @dataclass(frozen=True)
@@ -378,7 +383,7 @@ def _join(graph: Graph, random: Random, seen: Counter[tuple[str, str]]) -> bool:
         for name in JOINS
         for other, value in enumerate(graph.values[:-1])
         if (value.shape[1:] == last.shape[1:] if name == "concatenate" else _broadcast(value.shape, last.shape))
-        and ((value.spikes and last.spikes) or name not in ("and", "iand", "or"))
+        and ((value.spikes and last.spikes) or name not in OF_SPIKES)
     ]
     if not options:
         return False
@@ -388,6 +393,6 @@ def _join(graph: Graph, random: Random, seen: Counter[tuple[str, str]]) -> bool:
         name,
         Join(JOINS[name]),
         (other, at),
-        name in ("and", "iand", "or") or (name == "concatenate" and last.spikes and graph.values[other].spikes),
+        name in OF_SPIKES or (name == "concatenate" and last.spikes and graph.values[other].spikes),
     )
     return True

@@ -191,24 +191,68 @@ REPEATED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 """What people do to spikes in `forward` that repeats some of them."""
 
+DECIDED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "clamp": lambda x, y: (x + y).clamp(0, 1),
+    "more than none": lambda x, y: ((x + y) > 0).to(x),
+    "both": lambda x, y: ((x + y) >= 2).to(x),
+    "logical or": lambda x, y: torch.logical_or(x, y).to(x),
+    "bitwise and": lambda x, y: (x.bool() & y.bool()).to(x),
+    "exclusive or": lambda x, y: (x - y).abs(),
+    "unequal": lambda x, y: (x != y).to(x),
+    "where the other is silent": lambda x, y: x * (y == 0),
+    "unless the other fires": lambda x, y: x * torch.logical_not(y),
+    "a choice": lambda x, y: torch.where(y > 0, x, torch.zeros_like(x)),
+    "a choice of two": lambda x, y: torch.where(y.bool(), x, 1 - x),
+    "a masked fill": lambda x, y: x.masked_fill(y.bool(), 0.0),
+    "what is more": lambda x, y: torch.relu(x - y),
+    "the sign of a sum": lambda x, y: torch.sign(x + y),
+    "a product with a sum": lambda x, y: x * (x + y),
+    "a square": lambda x, y: (2 * x - y) ** 2,
+    "a sigmoid": lambda x, y: torch.sigmoid(2 * x - y),
+    "of other axes": lambda x, y: (x.transpose(-1, -2) * y.transpose(-1, -2)).transpose(-1, -2),
+    "samples first": lambda x, y: torch.maximum(x.transpose(0, 1), y.transpose(0, 1)).transpose(0, 1),
+    "time in samples, samples first": lambda x, y: torch.maximum(x.transpose(0, 1).flatten(0, 1), y.transpose(0, 1).flatten(0, 1))
+    .unflatten(0, (2, 6))
+    .transpose(0, 1),
+    "pooled with samples first": lambda x, y: nn.functional.max_pool2d((x + y).transpose(0, 1).flatten(0, 1), 2, 2)
+    .unflatten(0, (2, 6))
+    .transpose(0, 1),
+    "pooled with rows as columns": lambda x, y: nn.functional.max_pool2d(
+        (x + y).transpose(-1, -2).flatten(0, 1), (1, 2), 1
+    ).unflatten(0, (6, 2)),
+    "three": lambda x, y: torch.maximum(torch.maximum(x, y), x.flip(2)),
+    "by channels": lambda x, y: torch.maximum(x * torch.tensor([0.5, 1.0]).view(2, 1, 1).to(x), y),
+}
+"""What people let two spikes decide."""
 
-def test_values_that_are_repeated() -> None:
+
+def test_what_people_do_to_spikes() -> None:
     torch.manual_seed(0)
     example, graphs = (torch.rand(6, 2, 2, 4, 4) < 0.5).double(), []
-    for name, function in REPEATED.items():
-        graphs.append(Graph(example))
-        graphs[-1].add("Neuron", neuron.IFNode(), (0,), spikes=True)
-        graphs[-1].add(name, Function(function), (1,), spikes=False)
-        graphs[-1].add("Conv2d", layer.Conv2d(graphs[-1].values[-1].shape[0], 3, 2), (2,), spikes=False)
-        graphs[-1].add("Neuron", neuron.IFNode(), (3,), spikes=True)
-    bundle = Bundle(graphs)
-    model = sj2onnx.export(bundle, example.float())
-    for at, (graph, output) in enumerate(zip(graphs, bundle.outputs(), strict=True)):
-        network = onnx2lava.load(model, output=output)
-        assert_as_in_spikingjelly(graph, network, f"networks.{at}.")
-        result = onnx2lava.verify(onnx2lava.quantize(network), example.numpy(), against=["ort", "ort-native", "numpy"])
-        assert (result.mismatches, result.left_out) == (0, {}), graph
-        assert 0 < result.layers[-1].rate < 1, graph
+    for name in (*REPEATED, *DECIDED):
+        graph = Graph(example)
+        graph.add("Neuron", neuron.IFNode(), (0,), spikes=True)
+        if name in REPEATED:
+            graph.add(name, Function(REPEATED[name]), (1,), spikes=False)
+        else:
+            graph.add("Conv2d", layer.Conv2d(2, 2, 3, padding=1), (0,), spikes=False)
+            graph.add("Neuron", neuron.IFNode(), (2,), spikes=True)
+            graph.add(name, Join(DECIDED[name]), (1, 3), spikes=False)
+        at = len(graph.steps)
+        graph.add("Conv2d", layer.Conv2d(graph.values[at].shape[0], 3, 2), (at,), spikes=False)
+        graph.add("Neuron", neuron.IFNode(), (at + 1,), spikes=True)
+        graphs.append(graph)
+    for start in range(0, len(graphs), _BUNDLE):
+        bundle = Bundle(graphs[start : start + _BUNDLE])
+        model = sj2onnx.export(bundle, example.float())
+        for at, (graph, output) in enumerate(zip(graphs[start : start + _BUNDLE], bundle.outputs(), strict=True)):
+            network = onnx2lava.load(model, output=output)
+            assert_as_in_spikingjelly(graph, network, f"networks.{at}.")
+            result = onnx2lava.verify(onnx2lava.quantize(network), example.numpy(), against=["ort", "ort-native", "numpy"])
+            assert (result.mismatches, result.left_out) == (0, {}), graph
+            assert 0 < result.layers[-1].rate < 1, graph
 
 
 @pytest.fixture(scope="module")

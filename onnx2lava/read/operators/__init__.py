@@ -6,9 +6,10 @@ from ..call import Operator
 from .arithmetic import ARITHMETIC
 from .arrangement import ARRANGEMENT
 from .constants import CONSTANTS
+from .functions import FUNCTIONS
 from .pooling import POOLING
 from .synapses import SYNAPSES
 
 __all__ = ["OPERATORS"]
 
-OPERATORS: Mapping[str, Operator] = {**ARITHMETIC, **ARRANGEMENT, **CONSTANTS, **POOLING, **SYNAPSES}
+OPERATORS: Mapping[str, Operator] = {**ARITHMETIC, **ARRANGEMENT, **CONSTANTS, **FUNCTIONS, **POOLING, **SYNAPSES}

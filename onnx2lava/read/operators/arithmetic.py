@@ -10,6 +10,7 @@ from ..call import Call, Cases, Filled, Operator, Value
 from ..form import Form, added, constant_form, multiplied, scaled, shifted
 from ..repeating import alike
 from .constants import elementwise
+from .functions import of_spikes
 
 __all__ = ["ARITHMETIC"]
 
@@ -58,8 +59,9 @@ def _multiply(call: Call) -> Value:
             return multiplied(one, other) if one.terms else multiplied(other, one)
         if call.gates is None:
             call.refuse("it multiplies what its neurons give", "use a container of linear layers and one neuron with hard reset")
-        product: Value = call.gates.product(call, one, other)
-        return product
+        return of_spikes(
+            call, np.multiply, "it multiplies sums, which no neuron can", "multiply spikes by spikes or by constants"
+        )
     for at, value, factor in ((0, one, other), (1, other, one)):
         if isinstance(value, Form):
             return scaled(value, np.full(1, factor) if isinstance(factor, float) else call.constant(1 - at))
@@ -80,11 +82,23 @@ def _negate(call: Call) -> Value:
     return scaled(call.form(), -np.ones(1))
 
 
+_COMPARISONS = {
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+}
+
+
 def _compare(call: Call) -> Value:
     """Spikes inside a loop: where a neuron's potential is at least its threshold."""
     if call.gates is not None:
-        call.refuse("it compares sums without a neuron", "use a spiking neuron of SpikingJelly")
+        return of_spikes(
+            call, _COMPARISONS[call.node.op_type], "it compares sums without a neuron", "use a spiking neuron of SpikingJelly"
+        )
     one, other = (_plain(value) for value in _two(call))
+    if call.node.op_type == "Greater":
+        call.refuse("it fires above its threshold only", "compare the potential with the threshold, `v >= v_threshold`")
     swapped = call.node.op_type == "LessOrEqual"
     if not isinstance(one, Form) or swapped:
         one, other = other, one
@@ -96,13 +110,6 @@ def _compare(call: Call) -> Value:
         drive = shifted(one, np.full(1, -other) if isinstance(other, float) else -np.asarray(other, np.float64))
     one_at, zero = (constant_form(drive, np.full(1, number)) for number in (1.0, 0.0))
     return Cases(drive, zero, one_at) if call.node.op_type == "Less" else Cases(drive, one_at, zero)
-
-
-def _largest(call: Call) -> Value:
-    if call.gates is None or not all(isinstance(value, Form) for value in call.inputs):
-        call.refuse("it takes the largest of spikes and other numbers", "take the largest of spikes alone")
-    found: Value = call.gates.any_of(call, [call.form(i) for i in range(len(call.inputs))])
-    return found
 
 
 def _sum_of_all(call: Call) -> Value:
@@ -125,15 +132,13 @@ def _refuse_filled(call: Call) -> NoReturn:
 ARITHMETIC: Mapping[str, Operator] = {
     "Add": Operator(elementwise(np.add), _add),
     "Div": Operator(elementwise(_divide_constants), _divide),
-    "Greater": Operator(elementwise(np.greater)),
+    "Greater": Operator(elementwise(np.greater), _compare),
     "GreaterOrEqual": Operator(elementwise(np.greater_equal), _compare),
     "Less": Operator(elementwise(np.less), _compare),
     "LessOrEqual": Operator(elementwise(np.less_equal), _compare),
-    "Max": Operator(elementwise(np.maximum), _largest),
     "Mul": Operator(elementwise(np.multiply), _multiply),
     "Neg": Operator(elementwise(np.negative), _negate),
     "Sub": Operator(elementwise(np.subtract), _subtract),
     "Sum": Operator(elementwise(lambda *values: sum(values)), _sum_of_all),
-    "Where": Operator(elementwise(np.where)),
 }
 """A new operator is a line here."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +13,7 @@ from ..axes import TIME, listed
 from ..call import Call, Filled, Operator, Value
 from ..form import Form, arranged, axis_kind, delayed, ending_at, joined_along, mapped_to, selected, transposed
 from ..repeating import repeated
+from .functions import of_spikes
 
 __all__ = ["ARRANGEMENT"]
 
@@ -36,6 +38,8 @@ def _dropout(call: Call) -> Value:
 def _cast(call: Call) -> Value:
     value = _same(call)
     target = call.get_int("to", 0)
+    if target == ir.DataType.BOOL and isinstance(value, Form):
+        return of_spikes(call, lambda values: values != 0)
     if target in _WHOLE and isinstance(value, Form) and not _whole(value):
         call.refuse("it rounds sums that are not whole numbers", "leave out the cast, or cast to float32")
     if target not in (*_NUMBERS, *_WHOLE):
@@ -167,9 +171,11 @@ def _tile_constant(call: Call, inputs: list[Array]) -> Array:
     return np.tile(data, counts)
 
 
-def _expand_constant(call: Call, inputs: list[Array]) -> Array:
+def _expand_constant(call: Call, inputs: list[Array]) -> Any:
     data, shape = inputs
     target = np.broadcast_shapes(data.shape, tuple(int(dim) for dim in shape.reshape(-1)))
+    if data.size == 1 and prod(target) > _FEW and data.dtype.kind in "biuf":
+        return Filled(target, float(data.reshape(-1)[0]))
     call.budget.take(prod(target), data.itemsize)
     return np.broadcast_to(data, target)
 

@@ -83,38 +83,11 @@ def _dequantize(call: Call, inputs: list[Array]) -> Array:
     return np.asarray((values.astype(np.float32) - zero) * scale.reshape(column))
 
 
-def _clip(call: Call, inputs: list[Array]) -> Array:
-    bounds = [value for value in call.inputs[1:3] if isinstance(value, np.ndarray)]
-    low = call.inputs[1] if call.has(1) else call.attribute(call.node.attributes.get_float, "min", -np.inf)
-    high = call.inputs[2] if call.has(2) else call.attribute(call.node.attributes.get_float, "max", np.inf)
-    if any(bound.size != 1 for bound in bounds):
-        raise ValueError("its bounds are not one number each")
-    return np.clip(inputs[0], low, high).astype(inputs[0].dtype)  # type: ignore[arg-type]
-
-
 CONSTANTS: Mapping[str, Operator] = {
-    "Abs": Operator(elementwise(np.abs)),
-    "And": Operator(elementwise(np.logical_and)),
-    "Ceil": Operator(elementwise(np.ceil)),
-    "Clip": Operator(_clip),
     "Constant": Operator(_constant),
     "ConstantOfShape": Operator(_constant_of_shape),
     "DequantizeLinear": Operator(_dequantize),
-    "Equal": Operator(elementwise(np.equal)),
-    "Exp": Operator(elementwise(np.exp)),
-    "Floor": Operator(elementwise(np.floor)),
-    "Log": Operator(elementwise(np.log)),
-    "Min": Operator(elementwise(np.minimum)),
-    "Not": Operator(elementwise(np.logical_not)),
-    "Or": Operator(elementwise(np.logical_or)),
-    "Pow": Operator(elementwise(np.power)),
-    "Reciprocal": Operator(elementwise(np.reciprocal)),
     "ReduceMin": Operator(reduced(np.min)),
     "ReduceProd": Operator(reduced(np.prod)),
-    "Round": Operator(elementwise(np.rint)),
-    "Sigmoid": Operator(elementwise(lambda x: 1 / (1 + np.exp(-np.asarray(x, np.float64))))),
-    "Sign": Operator(elementwise(np.sign)),
-    "Sqrt": Operator(elementwise(np.sqrt)),
-    "Tanh": Operator(elementwise(np.tanh)),
 }
 """Operators that only constants pass."""

@@ -1,0 +1,134 @@
+"""Functions of spikes, element by element: whatever a few spikes decide, neurons that are added say exactly."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...network import Array
+from ..call import Call, Filled, Operator, Value
+from ..form import Form, added, scaled
+from ..repeating import alike
+from .constants import elementwise
+
+__all__ = ["FUNCTIONS", "of_spikes"]
+
+
+def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy: str = "") -> Value:
+    """The function of all inputs of a node, of which one or two are spikes.
+
+    Args:
+        call: of the node.
+        function: of arrays, as NumPy has it.
+        reason: why it is refused where it reads something else than a few spikes.
+        remedy: what to do about that.
+    """
+    if call.gates is None:
+        call.refuse("it computes with what spikes decide", "use a container of linear layers and one neuron with hard reset")
+    given = [_given(call, index) for index in range(len(call.inputs))]
+    made: Value = call.gates.function(
+        call,
+        given,
+        function,
+        reason or "it takes more than a few spikes, or sums of a synapse, and no neuron of the file stands there",
+        remedy or "use a spiking neuron of SpikingJelly in its place, or compute with spikes",
+    )
+    return made
+
+
+def _given(call: Call, index: int) -> Form | Array | float | None:
+    value = call.inputs[index]
+    if isinstance(value, Filled):
+        return float(value.value)
+    if isinstance(value, np.ndarray) and value.dtype.kind == "b":
+        return value.astype(np.float64)
+    return value if value is None or isinstance(value, Form) else call.constant(index)
+
+
+def _of_many(function: Callable[..., Any], call: Call) -> Value:
+    """The function of the first two, of that and the third, and so on."""
+    if len(call.inputs) <= 2:
+        return of_spikes(call, function)
+    first, *rest = call.inputs
+    for value in rest:
+        first = of_spikes(Call(call.node, [first, value], call.budget, call.gates), function)
+    assert first is not None
+    return first
+
+
+def _clip(values: Array, low: Array | None = None, high: Array | None = None) -> Array:
+    return np.minimum(np.maximum(values, -np.inf if low is None else low), np.inf if high is None else high)
+
+
+def _clip_constant(call: Call, inputs: list[Array]) -> Array:
+    bounds = [value for value in call.inputs[1:3] if isinstance(value, np.ndarray)]
+    low = call.inputs[1] if call.has(1) else call.attribute(call.node.attributes.get_float, "min", -np.inf)
+    high = call.inputs[2] if call.has(2) else call.attribute(call.node.attributes.get_float, "max", np.inf)
+    if any(bound.size != 1 for bound in bounds):
+        raise ValueError("its bounds are not one number each")
+    return np.clip(inputs[0], low, high).astype(inputs[0].dtype)  # type: ignore[arg-type]
+
+
+def _clip_by_attributes(call: Call) -> Value:
+    """The bounds were attributes before version 11."""
+    if len(call.inputs) > 1:
+        return of_spikes(call, _clip)
+    low, high = (call.attribute(call.node.attributes.get_float, name, None) for name in ("min", "max"))
+    return of_spikes(call, lambda values: _clip(values, low, high))
+
+
+def _where(call: Call) -> Value:
+    """Of three that depend on spikes, the first decides: it times the second, and its complement times the third."""
+    condition, one, other = call.inputs if len(call.inputs) == 3 else (None, None, None)
+    if not isinstance(one, Form) or not isinstance(other, Form):
+        return of_spikes(call, np.where)
+    if isinstance(condition, np.ndarray):
+        chosen = condition.astype(np.float64)
+        one, other = alike(one, other)
+        return added(scaled(one, chosen), scaled(other, 1 - chosen))
+    parts = [
+        of_spikes(Call(call.node, [condition, value], call.budget, call.gates), function)
+        for value, function in ((one, _if), (other, _if_not))
+    ]
+    first, second = (part for part in parts if isinstance(part, Form))
+    return added(*alike(first, second))
+
+
+def _if(condition: Array, value: Array) -> Array:
+    return np.where(condition, value, 0.0)
+
+
+def _if_not(condition: Array, value: Array) -> Array:
+    return np.where(condition, 0.0, value)
+
+
+def _one(function: Callable[..., Any]) -> Operator:
+    return Operator(elementwise(function), lambda call: of_spikes(call, function))
+
+
+FUNCTIONS: Mapping[str, Operator] = {
+    "Abs": _one(np.abs),
+    "And": _one(np.logical_and),
+    "Ceil": _one(np.ceil),
+    "Clip": Operator(_clip_constant, _clip_by_attributes),
+    "Equal": _one(np.equal),
+    "Exp": _one(np.exp),
+    "Floor": _one(np.floor),
+    "Log": _one(np.log),
+    "Max": Operator(elementwise(np.maximum), partial(_of_many, np.maximum)),
+    "Min": Operator(elementwise(np.minimum), partial(_of_many, np.minimum)),
+    "Not": _one(np.logical_not),
+    "Or": _one(np.logical_or),
+    "Pow": _one(np.power),
+    "Reciprocal": _one(np.reciprocal),
+    "Relu": _one(partial(np.maximum, 0)),
+    "Round": _one(np.rint),
+    "Sigmoid": _one(lambda values: 1 / (1 + np.exp(-np.asarray(values, np.float64)))),
+    "Sign": _one(np.sign),
+    "Sqrt": _one(np.sqrt),
+    "Tanh": _one(np.tanh),
+    "Where": Operator(elementwise(np.where), _where),
+    "Xor": _one(np.logical_xor),
+}
+"""A new operator is a line here."""
