@@ -27,7 +27,6 @@ __all__ = [
     "divided",
     "ending_at",
     "in_one_order",
-    "joined_along",
     "lead_axes",
     "mapped",
     "mapped_along_last",
@@ -36,7 +35,6 @@ __all__ = [
     "multiplied",
     "rearranged",
     "scaled",
-    "selected",
     "shifted",
     "source",
     "trailing_features",
@@ -426,81 +424,6 @@ def axis_kind(form: Form, axis: int) -> str:
     """:data:`TIME`, :data:`BATCH`, or ``"F"`` for features; empty for a mixture."""
     kinds = {atom.kind for atom in form.axes[axis]}
     return kinds.pop() if len(kinds) == 1 else FEATURE if not kinds else ""
-
-
-def selected(form: Form, axis: int, index: Array) -> Form:
-    """Of the features along ``axis``, those of ``index``, in that order; -1 for zeros.
-
-    Raises:
-        FormError: ``axis`` is no axis of features, or nothing is selected.
-    """
-    if not len(index):
-        raise FormError("it has no elements", "use layers of at least one element")
-    rank = trailing_features(form)
-    at = axis - (len(form.axes) - rank)
-    if at < 0:
-        raise FormError("it cuts or joins samples", "work on each sample alone")
-    form = unwound(form, rank)
-    given = list(form.dims[len(form.dims) - rank :])
-    if form.has_constant:
-        form.budget.take(prod(form.features) // given[at] * (given[at] + 2 * len(index)))
-        whole = np.broadcast_to(form.numerator, form.features).reshape(given)
-        mask = (index >= 0).reshape(-1, *[1] * (rank - 1 - at))
-        numerator = np.where(mask, np.take(whole, np.maximum(index, 0), axis=at), 0.0)
-    given[at] = len(index)
-    features = natural(given)
-    if at == 0:
-        result = mapped(replace(form, numerator=np.zeros_like(form.numerator)), Select(index))
-    else:
-        result = _selected_inside(form, at, rank, index)
-    if form.has_constant:
-        result = replace(result, numerator=numerator.reshape(features))
-    return rearranged(replace(result, features=features), len(form.axes) - rank, given)
-
-
-def _selected_inside(form: Form, at: int, rank: int, index: Array) -> Form:
-    """Along height or width: a crop or zeros around are a convolution of one element; all else is a selection of all."""
-    form = replace(form, numerator=np.zeros_like(form.numerator))
-    image = 1 if at == rank - 1 else 0  # along height (0) or width (1)
-    inside = np.flatnonzero(index >= 0)
-    size = form.features[1 + image]
-    if len(inside) and np.array_equal(index[inside], index[inside[0]] + np.arange(len(inside))) and _contiguous(inside):
-        pads = [0, 0, 0, 0]
-        pads[image] = int(inside[0] - index[inside[0]])
-        pads[image + 2] = int(len(index) - 1 - inside[-1]) - int(size - 1 - index[inside[-1]])
-        form.budget.take(form.features[0])
-        step = Conv(np.ones((form.features[0], 1, 1, 1)), pads=(pads[0], pads[1], pads[2], pads[3]), groups=form.features[0])
-        # Zeros may only lie where the input does not reach: a crop and zeros on one side are two steps.
-        low = inside[0] == 0 or index[inside[0]] == 0
-        if low and (inside[-1] == len(index) - 1 or index[inside[-1]] == size - 1):
-            return mapped(form, step)
-    shape = list(form.features)
-    form.budget.take(prod(shape) // size * (size + 2 * len(index)))
-    places = np.arange(prod(shape)).reshape(shape)
-    picked = np.take(places, np.maximum(index, 0), axis=1 + image)
-    mask = (index >= 0).reshape(-1, *[1] * (1 - image))
-    flat = np.where(mask, picked, -1)
-    result = mapped(form, View((prod(shape),)))
-    return mapped(mapped(result, Select(flat.reshape(-1))), View(flat.shape))
-
-
-def _contiguous(inside: Array) -> bool:
-    return bool(inside[-1] - inside[0] + 1 == len(inside))
-
-
-def joined_along(forms: Sequence[Form], axis: int) -> Form:
-    """Values joined along an axis of features."""
-    sizes = [form.dims[axis] for form in forms]
-    starts = np.cumsum([0, *sizes])
-    total: Form | None = None
-    for form, start, size in zip(forms, starts, sizes, strict=False):
-        form.budget.take(int(starts[-1]))
-        index = np.full(int(starts[-1]), -1, np.int64)
-        index[start : start + size] = np.arange(size)
-        part = selected(form, axis, index)
-        total = part if total is None else added(total, part)
-    assert total is not None
-    return total
 
 
 def delayed(form: Form, steps: int) -> Form:

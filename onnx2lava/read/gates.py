@@ -10,10 +10,12 @@ from custom_ops.loihi import DECAY_UNIT
 
 from ..network import Array, Conv, CubaNeuron, Input
 from .call import Call
+from .features import summed
 from .form import (
     Form,
     added,
     aligned,
+    divided,
     in_one_order,
     mapped_to,
     most_spikes,
@@ -105,10 +107,17 @@ class Gates:
             result = added(result, through(code, found.slope))
         else:
             for count, height in found.steps:
-                alone = len(found.steps) == 1 and bool((height == 1).all() and (found.base == 0).all())
+                alone = len(found.steps) == found.divisor == 1 and bool((height == 1).all() and (found.base == 0).all())
                 shown = alone and call.node.op_type not in _TRUTHS
                 result = added(result, through(self._at_least(call, code, count, shown=shown), height))
-        return result
+        return result if found.divisor == 1 else divided(result, found.divisor)
+
+    def any_along(self, call: Call, form: Form, axes: Sequence[int]) -> Form:
+        """Whether any of the spikes along some axes comes; those axes then have one element."""
+        few = None if self._is_graded(form) else few_spikes(form)
+        if few is None or few.low < 0 or few.high > 1 or few.constant.any() or few.divisor != 1 or (few.factor != 1).any():
+            call.refuse("it takes the largest of sums, which is no sum", "take the largest of spikes")
+        return self._gate(call, scaled(summed(form, axes), np.full(1, 2.0)), OR)
 
     def _at_least(self, call: Call, code: Form, count: int, *, shown: bool) -> Form:
         """Whether sums of whole multiples of spikes are at least ``count``."""

@@ -25,14 +25,17 @@ __all__ = ["FewSpikes", "Function", "Staircase", "few_spikes", "staircase", "thr
 Function: TypeAlias = Callable[..., Any]
 MOST = 30
 """Between the lowest and the highest sum: what a neuron keeps of twice as many weight units after a time step is rounded to 0."""
+_FINEST = 12
+"""The power of two up to which fractions are made whole."""
 
 
 @dataclass(frozen=True, eq=False)
 class FewSpikes:
-    """``factor * spikes + constant``, where ``spikes`` are whole multiples of a few spikes.
+    """``factor * spikes / divisor + constant``, where ``spikes`` are whole multiples of a few spikes.
 
     Args:
         spikes: without a constant.
+        divisor: the size of a window of a pool, see :class:`~onnx2lava.read.form.Term`.
         factor: with as many axes as the features.
         constant: likewise.
         low: the least that ``spikes`` add up to.
@@ -40,6 +43,7 @@ class FewSpikes:
     """
 
     spikes: Form
+    divisor: int
     factor: Array
     constant: Array
     low: int
@@ -55,12 +59,14 @@ class Staircase:
         base: what the function gives for the lowest.
         steps: from which sum on how much is added to that.
         slope: what is added for each spike, where that is always the same, so that no neuron has to decide.
+        divisor: of all that is added, so that ties of sums stay ties.
     """
 
     weights: tuple[int, ...]
     base: Array
     steps: tuple[tuple[int, Array], ...]
     slope: Array | None
+    divisor: int = 1
 
 
 def few_spikes(form: Form) -> FewSpikes | None:
@@ -71,11 +77,14 @@ def few_spikes(form: Form) -> FewSpikes | None:
     """
     constant = form.constant
     bare = with_constant(form, np.zeros_like(constant))
+    divisors = {term.divisor for term in form.terms}
+    divisor = divisors.pop() if len(divisors) == 1 else 1
+    bare = replace(bare, terms=tuple(replace(term, divisor=term.divisor // divisor) for term in bare.terms))
     ones: Array = np.ones((1,) * len(form.features))
-    for spikes, factor in ((bare, ones), *_without_last_factor(bare)):
+    for spikes, factor in ((bare, ones), *_without_last_factor(bare), *_without_binary_fractions(bare)):
         ends = _ends(spikes)
         if ends is not None and ends[1] - ends[0] <= MOST:
-            return FewSpikes(spikes, factor, constant, *ends)
+            return FewSpikes(spikes, divisor, factor, constant, *ends)
     return None
 
 
@@ -87,31 +96,63 @@ def _without_last_factor(form: Form) -> Iterator[tuple[Form, Array]]:
         yield replace(form, terms=tuple(replace(term, steps=term.steps[:-1]) for term in form.terms)), scale.factor
 
 
+def _without_binary_fractions(form: Form) -> Iterator[tuple[Form, Array]]:
+    """With each step times a power of two that makes its numbers whole, where those are the same in all terms; and what undoes
+    that."""
+    terms, units = [], set()
+    for term in form.terms:
+        steps, unit = [], 1
+        for step in term.steps:
+            numbers = _numbers(step)
+            times = next((2**k for k in range(_FINEST + 1) if (numbers * 2**k == np.rint(numbers * 2**k)).all()), 0)
+            unit *= times
+            steps.append(step if times == 1 else _with_numbers(step, numbers * times))
+        terms.append(replace(term, steps=tuple(steps)))
+        units.add(unit)
+    if len(units) == 1 and (unit := units.pop()) > 1:
+        yield replace(form, terms=tuple(terms)), np.full((1,) * len(form.features), 1 / unit)
+
+
+def _numbers(step: Step) -> Array:
+    return step.factor if isinstance(step, Scale) else step.weight if isinstance(step, Map) else np.zeros(0)
+
+
+def _with_numbers(step: Step, numbers: Array) -> Step:
+    return Scale(numbers) if isinstance(step, Scale) else replace(step, weight=numbers) if isinstance(step, Map) else step
+
+
 def _ends(form: Form) -> tuple[int, int] | None:
-    """The least and the most that the terms add up to; None where one is no whole multiple of one spike at each place."""
+    """The least and the most that the terms add up to; None where something is no whole multiple of spikes.
+
+    Of maps one after the other it is the sum of what each adds at least and at most, which spikes may not reach.
+    """
     form.budget.take(4 * prod(form.features))
     low, high = np.zeros(form.features), np.zeros(form.features)
     for term in form.terms:
-        if term.divisor != 1:
-            return None
         steps, shape = simplified(term.steps, term.shape, form.budget)
-        multiples = ways = np.ones((1, *shape))
+        least, most = np.zeros((1, *shape)), np.ones((1, *shape))
         for step in steps:
-            multiples, ways = applied(step, multiples, form.budget), applied(_as_ways(step), ways, form.budget)
-        if not np.isin(ways, (0, 1)).all() or (multiples != np.rint(multiples)).any():
-            return None
-        multiples = multiples.reshape(form.features)
-        low, high = low + np.minimum(multiples, 0), high + np.maximum(multiples, 0)
+            numbers = _numbers(step)
+            if term.divisor != 1 or (numbers != np.rint(numbers)).any():
+                return None
+            least, most = _between(step, least, most, form.budget)
+        low, high = low + least.reshape(form.features), high + most.reshape(form.features)
         if not high.max(initial=0) - low.min(initial=0) <= MOST:
             return None
     return int(low.min(initial=0)), int(high.max(initial=0))
 
 
-def _as_ways(step: Step) -> Step:
-    """The same with 1 for each number that is not 0, so that it counts spikes."""
+def _between(step: Step, low: Array, high: Array, budget: Budget) -> tuple[Array, Array]:
+    """Between what numbers between ``low`` and ``high`` end up behind ``step``."""
     if isinstance(step, Scale):
-        return Scale((step.factor != 0).astype(np.float64))
-    return replace(step, weight=(step.weight != 0).astype(np.float64)) if isinstance(step, Map) else step
+        return np.minimum(low * step.factor, high * step.factor), np.maximum(low * step.factor, high * step.factor)
+    if not isinstance(step, Map):
+        return applied(step, low, budget), applied(step, high, budget)
+    adds, takes = (_with_numbers(step, np.maximum(sign * step.weight, 0).astype(np.float64)) for sign in (1, -1))
+    return (
+        applied(adds, low, budget) - applied(takes, high, budget),
+        applied(adds, high, budget) - applied(takes, low, budget),
+    )
 
 
 def staircase(
@@ -131,15 +172,22 @@ def staircase(
     budget.take(3 * prod(sizes) * prod(shape))
     values: dict[tuple[int, ...], Array] = {}
     for sums in product(*(range(each.low, each.high + 1) for each in given)):
-        numbers = [each.factor * count + each.constant for each, count in zip(given, sums, strict=True)]
+        numbers = [each.factor * count / each.divisor + each.constant for each, count in zip(given, sums, strict=True)]
         with np.errstate(all="ignore"):
             made = function(*(numbers[each] if isinstance(each, int) else each for each in arguments))
         values[sums] = np.broadcast_to(np.asarray(made, np.float64), shape)
         if not np.isfinite(values[sums]).all():
             return None
+    divisor = prod(each.divisor for each in given)
+    whole = {sums: np.rint(value * divisor) for sums, value in values.items()}
+    if all(np.allclose(whole[sums], value * divisor, rtol=0, atol=1e-9) for sums, value in values.items()):
+        values = whole
+    else:
+        divisor = 1
     weights = [(1,)] if len(given) == 1 else [(1, -1), (1, 1), (1, sizes[0]), (sizes[1], 1)]
     found = [each for each in (_of_one_sum(values, weight) for weight in weights) if each is not None]
-    return min(found, key=lambda each: 0 if each.slope is not None else len(each.steps), default=None)
+    best = min(found, key=lambda each: 0 if each.slope is not None else len(each.steps), default=None)
+    return None if best is None else replace(best, divisor=divisor)
 
 
 def _of_one_sum(values: dict[tuple[int, ...], Array], weights: tuple[int, ...]) -> Staircase | None:

@@ -177,7 +177,12 @@ def test_graphs() -> None:
     assert refused.total() < CASES / 16, refused
 
 
-REPEATED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+def _folded(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """``function`` of images, with time folded into the batch."""
+    return lambda x: function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+ARRANGED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "channels by repeat": lambda x: x.repeat(1, 1, 2, 1, 1),
     "rows and columns by repeat": lambda x: x.repeat(1, 1, 1, 3, 2),
     "channels by repeat_interleave": lambda x: x.repeat_interleave(3, dim=2),
@@ -188,8 +193,27 @@ REPEATED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a mask of places, as a complement": lambda x: x * (1 - x[:, :, :1]),
     "a sum of a row and a column": lambda x: x[..., :1, :] + x[..., :1],
     "means that are taken away": lambda x: x - x.mean((-1, -2), keepdim=True),
+    "means of rows": lambda x: x * x.mean(-1, keepdim=True),
+    "sums over channels": lambda x: x.sum(2, keepdim=True),
+    "whether any channel fires": lambda x: x.amax(2, keepdim=True),
+    "channels by a list": lambda x: x[:, :, [1, 0, 1]],
+    "places by lists": lambda x: x[..., [[0], [2]], [1, 3, 0]],
+    "rolled": lambda x: x.roll((1, -1), (-1, -2)),
+    "mirrored": lambda x: x.flip(-1),
+    "every other row": lambda x: x[..., ::2, 1:],
+    "reflected": _folded(lambda x: nn.functional.pad(x, (1, 2, 0, 1), mode="reflect")),
+    "wrapped around": _folded(lambda x: nn.functional.pad(x, (1, 1, 1, 1), mode="circular")),
+    "continued": _folded(lambda x: nn.functional.pad(x, (0, 1, 1, 0), mode="replicate")),
+    "pixels as channels": _folded(lambda x: nn.functional.pixel_unshuffle(x, 2)),
+    "channels as pixels": _folded(lambda x: nn.functional.pixel_shuffle(x.repeat(1, 2, 1, 1), 2)),
+    "of another size": _folded(lambda x: nn.functional.interpolate(x, size=(7, 3))),
+    "pooled to another size": _folded(nn.AdaptiveAvgPool2d(3)),
+    "windows side by side": _folded(lambda x: nn.functional.unfold(x, 2).unflatten(-1, (3, 3))),
+    "a matrix from the left": lambda x: torch.tensor([[1.0, 0.5, 0, -1], [0, 0, 2, 1]]).to(x) @ x,
+    "several on top of each other": lambda x: torch.stack([x, x.flip(-1)]).sum(0),
+    "features first": lambda x: x.permute(2, 0, 1, 3, 4)[[1, 0]].permute(1, 2, 0, 3, 4),
 }
-"""What people do to spikes in `forward` that repeats some of them."""
+"""What people do to spikes in `forward` that moves, repeats or adds up some of them."""
 
 DECIDED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "maximum": torch.maximum,
@@ -231,11 +255,11 @@ DECIDED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 def test_what_people_do_to_spikes() -> None:
     torch.manual_seed(0)
     example, graphs = (torch.rand(6, 2, 2, 4, 4) < 0.5).double(), []
-    for name in (*REPEATED, *DECIDED):
+    for name in (*ARRANGED, *DECIDED):
         graph = Graph(example)
         graph.add("Neuron", neuron.IFNode(), (0,), spikes=True)
-        if name in REPEATED:
-            graph.add(name, Function(REPEATED[name]), (1,), spikes=False)
+        if name in ARRANGED:
+            graph.add(name, Function(ARRANGED[name]), (1,), spikes=False)
         else:
             graph.add("Conv2d", layer.Conv2d(2, 2, 3, padding=1), (0,), spikes=False)
             graph.add("Neuron", neuron.IFNode(), (2,), spikes=True)

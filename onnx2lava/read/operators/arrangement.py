@@ -11,7 +11,8 @@ import onnx_ir as ir
 from ...network import Array, Conv
 from ..axes import TIME, listed
 from ..call import Call, Filled, Operator, Value
-from ..form import Form, arranged, axis_kind, delayed, ending_at, joined_along, mapped_to, selected, transposed
+from ..features import joined_along, lead_of, picked, selected
+from ..form import Form, arranged, axis_kind, delayed, ending_at, mapped_to, transposed
 from ..repeating import repeated
 from .functions import of_spikes
 
@@ -232,8 +233,8 @@ def _gather(call: Call) -> Value:
     form = call.form()
     indices, axis = call.constant(1), call.axis(len(form.axes), 0)
     size = form.dims[axis]
-    if indices.ndim > 1 or indices.dtype.kind not in "iu" or indices.size > form.dims[axis] + _FEW:
-        call.refuse("it picks by a table of several axes", "pick along one axis")
+    if indices.dtype.kind not in "iu" or indices.size > form.dims[axis] + _FEW:
+        call.refuse("it picks by no table of whole numbers, or a large one", "pick along one axis by whole numbers")
     if indices.size == 0 or indices.min() < -size or indices.max() >= size:
         call.refuse(f"it picks elements that are not among {size}", "pick elements that there are")
     index = indices.reshape(-1).astype(np.int64) % size
@@ -241,9 +242,7 @@ def _gather(call: Call) -> Value:
         if axis_kind(form, axis) != "F":
             call.refuse("it picks time steps or samples", "put it behind the last spiking layer")
         form = selected(form, axis, index)
-    if indices.ndim == 1:
-        return form
-    return arranged(form, form.dims[:axis] + form.dims[axis + 1 :])
+    return form if indices.ndim == 1 else arranged(form, form.dims[:axis] + indices.shape + form.dims[axis + 1 :])
 
 
 def _gather_constant(call: Call, inputs: list[Array]) -> Array:
@@ -251,6 +250,45 @@ def _gather_constant(call: Call, inputs: list[Array]) -> Array:
     axis = call.axis(data.ndim, 0)
     call.budget.take(data.size // max(data.shape[axis], 1) * indices.size)
     return np.asarray(np.take(data, indices, axis=axis))
+
+
+def _gather_nd(call: Call) -> Value:
+    """Elements by their places along the first axes, as torch's indices with lists are exported."""
+    form, indices = call.form(), call.constant(1)
+    lead, axes = lead_of(form), indices.shape[-1] if indices.ndim else 0
+    if call.get_int("batch_dims", 0) or indices.dtype.kind not in "iu" or not 1 <= axes <= len(form.dims):
+        call.refuse("it picks by no table of whole numbers", "pick along one axis")
+    if any(axis < axes for axis in lead):
+        call.refuse("it picks time steps or samples", "put it behind the last spiking layer")
+    sizes, rest = form.dims[:axes], [size for axis, size in enumerate(form.dims) if axis >= axes and axis not in lead]
+    if not indices.size or (indices < -np.array(sizes)).any() or (indices >= sizes).any():
+        call.refuse(f"it picks elements that are not among {list(sizes)}", "pick elements that there are")
+    call.budget.take(indices.size // axes * prod(rest))
+    first = np.ravel_multi_index(tuple(np.moveaxis(indices % np.array(sizes), -1, 0)), sizes)
+    index = np.asarray(first).reshape(-1, 1) * prod(rest) + np.arange(prod(rest))
+    return picked(form, index.reshape(*indices.shape[:-1], *rest), [axis - axes + indices.ndim - 1 for axis in lead])
+
+
+def _blocks(call: Call) -> Value:
+    """DepthToSpace and SpaceToDepth, pixel shuffling."""
+    form, size = call.form(), call.get_int("blocksize", None)
+    lead = lead_of(form)
+    if len(form.dims) != 4 or lead != [0] or size < 1:
+        call.refuse("it reads something else than folded images [T * N, C, H, W]", "fold time into the batch")
+    channels, height, width = form.dims[1:]
+    deep = call.node.op_type == "DepthToSpace"
+    if channels % size**2 if deep else (height % size or width % size):
+        call.refuse(f"its blocks of {size} do not divide [{listed(form.dims)}]", "use a factor that divides the image")
+    places = np.arange(prod(form.dims[1:]))
+    if not deep:
+        blocks = places.reshape(channels, height // size, size, width // size, size).transpose(2, 4, 0, 1, 3)
+        return picked(form, blocks.reshape(-1, height // size, width // size), lead)
+    few = channels // size**2
+    if call.get_string("mode", "DCR") == "CRD":
+        blocks = places.reshape(few, size, size, height, width).transpose(0, 3, 1, 4, 2)
+    else:
+        blocks = places.reshape(size, size, few, height, width).transpose(2, 3, 0, 4, 1)
+    return picked(form, blocks.reshape(few, height * size, width * size), lead)
 
 
 def _split(call: Call) -> Value | tuple[Value, ...]:
@@ -312,13 +350,16 @@ def _concat_constant(call: Call, inputs: list[Array]) -> Array:
 
 def _pad(call: Call) -> Value:
     form = call.form()
-    if call.get_string("mode", "constant") != "constant" or (call.has(2) and call.constant(2).any()):
-        call.refuse("it pads with something else than zeros", "pad with zeros")
+    mode = _MODES.get(call.get_string("mode", "constant"))
+    if (mode == "constant" and call.has(2) and call.constant(2).any()) or mode is None:
+        call.refuse("it pads with something else than zeros or its own elements", "pad with zeros")
     pads = call.whole_numbers(1) if call.has(1) else list(call.attribute(call.node.attributes.get_ints, "pads", ()))
     rank = len(form.dims)
     axes = call.axes(3, rank) if call.has(3) else list(range(rank))
     if axes is None or len(pads) != 2 * len(axes):
         call.refuse(f"its padding {pads} is not two numbers for each axis", "pad with two numbers for each axis")
+    if mode != "constant":
+        return _padded_with_its_own(call, form, {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}, mode)
     around = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes) if pads[i] or pads[i + len(axes)]}
     if 0 in around and axis_kind(form, 0) == TIME and around[0][0] >= 0 >= around[0][1]:
         low, high = around.pop(0)
@@ -340,6 +381,21 @@ def _pad(call: Call) -> Value:
     return form
 
 
+_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+
+
+def _padded_with_its_own(call: Call, form: Form, around: Mapping[int, tuple[int, int]], mode: str) -> Form:
+    for axis, (low, high) in around.items():
+        if (low, high) == (0, 0):
+            continue
+        if axis_kind(form, axis) != "F" or min(low, high) < 0:
+            call.refuse("it pads time steps or samples, or takes some away", "pad features, and cut with a slice")
+        call.budget.take(3 * (form.dims[axis] + low + high))
+        index = np.pad(np.arange(form.dims[axis]), (low, high), mode=mode)  # type: ignore[call-overload]
+        form = selected(form, axis, index)
+    return form
+
+
 def _shape(call: Call) -> Value:
     value = _same(call)
     if max(value.dims, default=0) >= 2**63:
@@ -354,15 +410,18 @@ def _dims(call: Call, dims: Array) -> Array:
 ARRANGEMENT: Mapping[str, Operator] = {
     "Cast": Operator(_cast_constant, _cast),
     "Concat": Operator(_concat_constant, _concat),
+    "DepthToSpace": Operator(None, _blocks),
     "Dropout": Operator(lambda call, inputs: inputs[0], _dropout),
     "Expand": Operator(_expand_constant, _expand),
     "Flatten": Operator(None, _flatten),
     "Gather": Operator(_gather_constant, _gather),
+    "GatherND": Operator(None, _gather_nd),
     "Identity": Operator(lambda call, inputs: inputs[0], _same),
     "Pad": Operator(None, _pad),
     "Reshape": Operator(_reshape_constant, _reshape),
     "Shape": Operator(lambda call, inputs: _dims(call, np.array(inputs[0].shape, np.int64)), _shape),
     "Slice": Operator(_slice_constant, _slice),
+    "SpaceToDepth": Operator(None, _blocks),
     "Split": Operator(None, _split),
     "Squeeze": Operator(_squeeze_constant, _squeeze),
     "Tile": Operator(_tile_constant, _tile),

@@ -83,10 +83,27 @@ def _dequantize(call: Call, inputs: list[Array]) -> Array:
     return np.asarray((values.astype(np.float32) - zero) * scale.reshape(column))
 
 
+def _modulo(one: Array, other: Array) -> Array:
+    if not other.all():
+        raise ValueError("it divides by zero")
+    return np.mod(one, other)
+
+
+def _range(call: Call, inputs: list[Array]) -> Array:
+    start, limit, step = (array.reshape(-1)[0] for array in inputs)
+    if not step or not np.isfinite([start, limit, step]).all():
+        raise ValueError("its step is zero, or a number is not finite")
+    count = max(0, int(np.ceil((float(limit) - float(start)) / float(step))))
+    call.budget.take(count, 8)
+    return np.asarray(start + np.arange(count) * step).astype(inputs[0].dtype)
+
+
 CONSTANTS: Mapping[str, Operator] = {
     "Constant": Operator(_constant),
     "ConstantOfShape": Operator(_constant_of_shape),
     "DequantizeLinear": Operator(_dequantize),
+    "Mod": Operator(elementwise(_modulo)),
+    "Range": Operator(_range),
     "ReduceMin": Operator(reduced(np.min)),
     "ReduceProd": Operator(reduced(np.prod)),
 }

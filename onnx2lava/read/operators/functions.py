@@ -1,7 +1,7 @@
 """Functions of spikes, element by element: whatever a few spikes decide, neurons that are added say exactly."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -48,12 +48,11 @@ def _given(call: Call, index: int) -> Form | Array | float | None:
 
 def _of_many(function: Callable[..., Any], call: Call) -> Value:
     """The function of the first two, of that and the third, and so on."""
-    if len(call.inputs) <= 2:
-        return of_spikes(call, function)
     first, *rest = call.inputs
     for value in rest:
         first = of_spikes(Call(call.node, [first, value], call.budget, call.gates), function)
-    assert first is not None
+    if first is None:
+        call.refuse("it has no inputs", "write it as the operator's schema says")
     return first
 
 
@@ -116,8 +115,8 @@ FUNCTIONS: Mapping[str, Operator] = {
     "Exp": _one(np.exp),
     "Floor": _one(np.floor),
     "Log": _one(np.log),
-    "Max": Operator(elementwise(np.maximum), partial(_of_many, np.maximum)),
-    "Min": Operator(elementwise(np.minimum), partial(_of_many, np.minimum)),
+    "Max": Operator(elementwise(lambda *values: reduce(np.maximum, values)), partial(_of_many, np.maximum)),
+    "Min": Operator(elementwise(lambda *values: reduce(np.minimum, values)), partial(_of_many, np.minimum)),
     "Not": _one(np.logical_not),
     "Or": _one(np.logical_or),
     "Pow": _one(np.power),

@@ -6,8 +6,8 @@ from math import lcm, prod
 import numpy as np
 
 from ...network import Array, Conv, Shape, windows
-from ..axes import listed
 from ..call import Call, Operator, Value
+from ..features import summed
 from ..form import Form, arranged, divided, mapped, mapped_to, unwound
 from ..steps import Scale
 from .constants import reduced
@@ -92,38 +92,30 @@ def _global_average_pool(call: Call) -> Value:
 
 
 def _reduce_mean(call: Call) -> Value:
-    """The mean over the whole image, as AdaptiveAvgPool2d(1) is exported."""
     form = call.form()
-    rank, kept = _over_image(call, form, "averages")
-    size = _plane(form.dims[len(form.dims) - rank + 1 :])
-    mean = _averaged(call, form, rank, size, size, (0, 0, 0, 0))
-    return mean if kept else _without_plane(mean, rank)
+    axes = _axes(call, form)
+    return _dropped(call, divided(summed(form, axes), prod(form.dims[axis] for axis in axes)), axes)
 
 
 def _reduce_sum(call: Call) -> Value:
     form = call.form()
-    rank, kept = _over_image(call, form, "adds")
-    image = unwound(form, rank).features
-    call.budget.take(prod(image))
-    ones = Conv(np.ones((image[0], 1, *image[1:])), groups=image[0])
-    sums = mapped_to(form, ones, rank)
-    return sums if kept else _without_plane(sums, rank)
+    axes = _axes(call, form)
+    return _dropped(call, summed(form, axes), axes)
 
 
-def _over_image(call: Call, form: Form, does: str) -> tuple[int, bool]:
-    """The rank of the image that is reduced to one place, and whether the axes stay."""
-    axes = set(call.axes(1, len(form.dims)) or ())
-    last = len(form.dims)
-    for rank in (3, 2):
-        if axes == set(range(last - rank + 1, last)) and last >= rank:
-            return rank, bool(call.get_int("keepdims", 1))
-    call.refuse(
-        f"it {does} over other axes of [{listed(form.dims)}] than height and width", "put it behind the last spiking layer"
-    )
+def _axes(call: Call, form: Form) -> list[int]:
+    """Over which axes a node reduces its input."""
+    axes = call.axes(1, len(form.dims))
+    if axes is None and call.get_int("noop_with_empty_axes", 0):
+        return []
+    return list(range(len(form.dims))) if axes is None else sorted(set(axes))
 
 
-def _without_plane(form: Form, rank: int) -> Form:
-    return arranged(form, form.dims[: len(form.dims) - rank + 1])
+def _dropped(call: Call, form: Form, axes: Sequence[int]) -> Form:
+    """Without the axes that were reduced, where the node does not keep them."""
+    if call.get_int("keepdims", 1):
+        return form
+    return arranged(form, [size for axis, size in enumerate(form.dims) if axis not in axes])
 
 
 def _max_pool(call: Call) -> Value:
@@ -144,12 +136,16 @@ def _global_max_pool(call: Call) -> Value:
 
 
 def _reduce_max(call: Call) -> Value:
-    """The largest of the whole image, as AdaptiveMaxPool2d(1) is exported."""
+    """Of the whole image a MaxPool, as AdaptiveMaxPool2d(1) is exported; along other axes whether any of the spikes comes."""
     form = call.form()
-    rank, kept = _over_image(call, form, "takes the largest")
-    size = _plane(form.dims[len(form.dims) - rank + 1 :])
-    largest = _largest(call, form, rank, size, size, (0, 0, 0, 0))
-    return largest if kept else _without_plane(largest, rank)
+    axes, last = _axes(call, form), len(form.dims)
+    for rank in (3, 2):
+        if axes == list(range(last - rank + 1, last)):
+            size = _plane(form.dims[last - rank + 1 :])
+            return _dropped(call, _largest(call, form, rank, size, size, (0, 0, 0, 0)), axes)
+    if call.gates is None:
+        call.refuse("it pools inside a loop", "pool outside of the recurrent container")
+    return _dropped(call, call.gates.any_along(call, form, axes), axes)
 
 
 def _largest(

@@ -7,7 +7,8 @@ import numpy as np
 
 from ...network import Array, Conv, ConvTranspose, Pads
 from ..call import Call, Operator, Value
-from ..form import Form, mapped_along_last, mapped_to, scaled, shifted
+from ..features import selected
+from ..form import Form, mapped_along_last, mapped_to, scaled, shifted, transposed
 
 __all__ = ["SYNAPSES", "image_rank", "read_pads"]
 
@@ -63,6 +64,8 @@ def _resize(call: Call) -> Value:
     mode = call.get_string("mode", "nearest")
     if factors is None or factors.shape != (len(form.dims),):
         call.refuse("it does not say how much larger each axis becomes", "use nn.Upsample with a whole scale_factor")
+    if mode == "nearest" and (resized := _picked_sizes(call, form, factors)) is not None:
+        return resized
     whole = np.rint(factors)
     if mode != "nearest" or (np.abs(whole - factors) > 1e-6).any() or (whole[:2] != 1).any() or whole.min() < 1:
         call.refuse(
@@ -74,6 +77,20 @@ def _resize(call: Call) -> Value:
     call.budget.take(channels * prod(plane))
     step = ConvTranspose(np.ones((channels, 1, *plane)), plane, groups=channels)
     return mapped_to(form, step, rank)
+
+
+def _picked_sizes(call: Call, form: Form, factors: Array) -> Form | None:
+    """Nearest, by other than whole factors, as torch rounds: the element at ``floor(i / factor)``; None for whole factors."""
+    whole = bool((np.abs(np.rint(factors) - factors) <= 1e-6).all() and factors.min() >= 1)
+    rounds_down = call.get_string("nearest_mode", "round_prefer_floor") == "floor"
+    if whole or not rounds_down or call.get_string("coordinate_transformation_mode", "half_pixel") != "asymmetric":
+        return None
+    for axis, (size, factor) in enumerate(zip(form.dims, factors.tolist(), strict=True)):
+        if factor != 1:
+            length = round(size * factor) if call.has(3) else int(size * factor)
+            call.budget.take(2 * max(length, 0))
+            form = selected(form, axis, np.minimum(np.arange(length) / factor, size - 1).astype(np.int64))
+    return form
 
 
 def _with_bias(call: Call, form: Form, channels: int, rank: int) -> Form:
@@ -148,7 +165,11 @@ def _gemm(call: Call) -> Value:
 
 def _matmul(call: Call) -> Value:
     if not isinstance(call.inputs[0], Form):
-        call.refuse("it multiplies a constant by spikes", "use layer.Linear, which multiplies spikes by a constant")
+        form, weight = call.form(1), call.constant(0)
+        if weight.ndim != 2 or len(form.dims) < 2:
+            call.refuse("its first input is not a matrix", "use layer.Linear")
+        order = [*range(len(form.dims) - 2), len(form.dims) - 1, len(form.dims) - 2]
+        return transposed(_linear(call, transposed(form, order), weight), order)
     form, weight = call.form(), call.constant(1)
     if weight.ndim != 2:
         call.refuse("its second input is not a matrix", "use layer.Linear")
