@@ -40,6 +40,8 @@ _FORGETTING = DECAY_UNIT - 1
 
 _MOST_SPIKES = 16
 """That a MaxPool compares the sums of; each is two populations more. What a gate keeps of twice as many is rounded to 0, too."""
+_PER_GATE = 1024
+"""What a population takes at least, in numbers of 8 bytes; and in calls of NumPy, up to its edges."""
 _TRUTHS = frozenset(("And", "Cast", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"))
 """Operators that give true and false in the file, where a population gives spikes."""
 
@@ -127,6 +129,8 @@ class Gates:
         return self._gate(call, doubled, CubaNeuron(DECAY_UNIT, _FORGETTING, 2 * count - 1), shown=shown)
 
     def _gate(self, call: Call, sums: Form, neuron: CubaNeuron, *, shown: bool = True) -> Form:
+        call.budget.take(_PER_GATE)  # a node of a few bytes makes dozens
+        call.budget.work(0, _PER_GATE)
         return self._reader.add(call, sums, neuron, shown=shown)
 
     def _is_graded(self, form: Form) -> bool:

@@ -279,6 +279,7 @@ def _blocks(call: Call) -> Value:
     deep = call.node.op_type == "DepthToSpace"
     if channels % size**2 if deep else (height % size or width % size):
         call.refuse(f"its blocks of {size} do not divide [{listed(form.dims)}]", "use a factor that divides the image")
+    call.budget.take(2 * prod(form.dims[1:]))
     places = np.arange(prod(form.dims[1:]))
     if not deep:
         blocks = places.reshape(channels, height // size, size, width // size, size).transpose(2, 4, 0, 1, 3)
