@@ -25,7 +25,7 @@ def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy
         remedy: what to do about that.
     """
     if call.gates is None:
-        call.refuse("it computes with what spikes decide", "use a container of linear layers and one neuron with hard reset")
+        call.refuse("it has no counterpart on Loihi", "use a container of linear layers and one neuron with hard reset")
     given = [_given(call, index) for index in range(len(call.inputs))]
     made: Value = call.gates.function(
         call,
