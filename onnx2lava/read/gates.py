@@ -72,7 +72,14 @@ class Gates:
         return _restored(pooled, factor, shift)
 
     def function(
-        self, call: Call, given: Sequence[Form | Array | float | None], function: Function, reason: str, remedy: str
+        self,
+        call: Call,
+        given: Sequence[Form | Array | float | None],
+        function: Function,
+        reason: str,
+        remedy: str,
+        *,
+        whole: bool,
     ) -> Form:
         """A function of one or two values, element by element, each of which adds up a few spikes: a staircase.
 
@@ -84,6 +91,7 @@ class Gates:
             function: of arrays, NumPy's.
             reason: why it is refused where the forms add up more than a few spikes, or something else than spikes.
             remedy: what to do about that.
+            whole: whether it is what the node gives, and not a part of that.
         """
         forms = [value for value in given if isinstance(value, Form)]
         if not 1 <= len(forms) <= 2 or any(self._is_graded(form) for form in forms):
@@ -110,7 +118,7 @@ class Gates:
         else:
             for count, height in found.steps:
                 alone = len(found.steps) == found.divisor == 1 and bool((height == 1).all() and (found.base == 0).all())
-                shown = alone and call.node.op_type not in _TRUTHS
+                shown = whole and alone and call.node.op_type not in _TRUTHS
                 result = added(result, through(self._at_least(call, code, count, shown=shown), height))
         return result if found.divisor == 1 else divided(result, found.divisor)
 

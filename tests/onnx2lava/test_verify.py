@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custom_ops.errors import ModelFileError, RuntimeUnavailableError
+from custom_ops.operators import OPERATORS
 from custom_ops.trace import Trace
 from onnx2lava import CubaNeuron, quantize, to_onnx, verify
 from onnx2lava.errors import ConversionError, LavaRunError, LimitError
@@ -418,3 +419,29 @@ def test_results_are_numbers_that_json_keeps(tmp_path):
     for field in dataclasses.fields(back):
         if field.name not in ("given", "network", "spikes", "evidence", "causes", "inputs", "scores", "labels"):
             assert getattr(back, field.name) == getattr(result, field.name), field.name
+
+
+def test_what_gates_say_is_compared_where_the_file_says_it_too():
+    """A Max of three and a Where are made of several neurons, of which at most the last gives what the node gives."""
+    neurons = "<i_decay = 4096, v_decay = 0, v_threshold = 50>"
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+        g (float[T, N, 4] input) => (float[T, N, 2] output) {{
+            x = MatMul (input, wa)  a = snn.CubaLIF {neurons} (x)
+            y = MatMul (input, wb)  b = snn.CubaLIF {neurons} (y)
+            z = MatMul (input, wc)  c = snn.CubaLIF {neurons} (z)
+            largest = Max (a, b, c)  more = Greater (a, b)  truth = Cast <to = 9> (c)
+            chosen = Where (truth, a, b)  both = Mul (b, c)  as_number = Cast <to = 1> (more)
+            one = Add (largest, chosen)  two = Add (both, as_number)  all = Add (one, two)
+            sums = MatMul (all, wd)  output = snn.CubaLIF {neurons} (sums)
+        }}""")
+    rng = np.random.default_rng(0)
+    for name, shape in (("wa", (4, 3)), ("wb", (4, 3)), ("wc", (4, 3)), ("wd", (3, 2))):
+        weight = 2 * rng.integers(-5, 40, shape)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight.astype(np.float32), name))
+    model.functions.append(OPERATORS["CubaLIF"].function())
+    x = (rng.random((30, 4, 4)) < 0.5).astype(np.float32)
+    result = verify(model, x, against=["ort", "numpy"])
+    assert (result.mismatches, result.left_out) == (0, {})
+    by_file = [each.reference == "file" for each in result.layers]
+    assert by_file.count(True) == 6, result.layers  # the neurons, the product and the last of the Max
+    assert all(0 < each.rate < 1 for each in result.layers)

@@ -15,7 +15,7 @@ from .constants import elementwise
 __all__ = ["FUNCTIONS", "of_spikes"]
 
 
-def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy: str = "") -> Value:
+def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy: str = "", *, whole: bool = True) -> Value:
     """The function of all inputs of a node, of which one or two are spikes.
 
     Args:
@@ -23,6 +23,7 @@ def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy
         function: of arrays, as NumPy has it.
         reason: why it is refused where it reads something else than a few spikes.
         remedy: what to do about that.
+        whole: whether it is what the node gives, and not a part of that.
     """
     if call.gates is None:
         call.refuse("it has no counterpart on Loihi", "use a container of linear layers and one neuron with hard reset")
@@ -33,6 +34,7 @@ def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy
         function,
         reason or "it takes more than a few spikes, or sums of a synapse, and no neuron of the file stands there",
         remedy or "use a spiking neuron of SpikingJelly in its place, or compute with spikes",
+        whole=whole,
     )
     return made
 
@@ -49,8 +51,9 @@ def _given(call: Call, index: int) -> Form | Array | float | None:
 def _of_many(function: Callable[..., Any], call: Call) -> Value:
     """The function of the first two, of that and the third, and so on."""
     first, *rest = call.inputs
-    for value in rest:
-        first = of_spikes(Call(call.node, [first, value], call.budget, call.gates), function)
+    for at, value in enumerate(rest):
+        pair = Call(call.node, [first, value], call.budget, call.gates)
+        first = of_spikes(pair, function, whole=at == len(rest) - 1)
     if first is None:
         call.refuse("it has no inputs", "write it as the operator's schema says")
     return first
@@ -87,7 +90,7 @@ def _where(call: Call) -> Value:
         one, other = alike(one, other)
         return added(scaled(one, chosen), scaled(other, 1 - chosen))
     parts = [
-        of_spikes(Call(call.node, [condition, value], call.budget, call.gates), function)
+        of_spikes(Call(call.node, [condition, value], call.budget, call.gates), function, whole=False)
         for value, function in ((one, _if), (other, _if_not))
     ]
     first, second = (part for part in parts if isinstance(part, Form))
