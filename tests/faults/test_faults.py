@@ -73,6 +73,7 @@ def test_interrupt(tmp_path: Path) -> None:
 import os, signal, sys
 from pathlib import Path
 from onnx2lava import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes away from what it runs in the background
 def interrupt(path, data):
     os.kill(os.getpid(), signal.SIGINT)
     with path.open("wb") as file:
