@@ -25,6 +25,8 @@ __all__ = ["FewSpikes", "Function", "Staircase", "few_spikes", "staircase", "thr
 Function: TypeAlias = Callable[..., Any]
 MOST = 30
 """Between the lowest and the highest sum: what a neuron keeps of twice as many weight units after a time step is rounded to 0."""
+_ROUNDED = 1e-12
+"""What float64 may be off whole numbers by, of the size of sums of a few spikes."""
 _FINEST = 12
 """The power of two up to which fractions are made whole."""
 
@@ -97,9 +99,8 @@ def _without_last_factor(form: Form) -> Iterator[tuple[Form, Array]]:
 
 
 def _without_binary_fractions(form: Form) -> Iterator[tuple[Form, Array]]:
-    """With each step times a power of two that makes its numbers whole, where those are the same in all terms; and what undoes
-    that."""
-    terms, units = [], set()
+    """With each step times a power of two that makes its numbers whole, and all terms in one unit; and what undoes that."""
+    terms, units = [], []
     for term in form.terms:
         steps, unit = [], 1
         for step in term.steps:
@@ -108,9 +109,13 @@ def _without_binary_fractions(form: Form) -> Iterator[tuple[Form, Array]]:
             unit *= times
             steps.append(step if times == 1 else _with_numbers(step, numbers * times))
         terms.append(replace(term, steps=tuple(steps)))
-        units.add(unit)
-    if len(units) == 1 and (unit := units.pop()) > 1:
-        yield replace(form, terms=tuple(terms)), np.full((1,) * len(form.features), 1 / unit)
+        units.append(unit)
+    if min(units, default=0) and (common := max(units)) > 1:
+        shape = (1,) * len(form.features)
+        for at, unit in enumerate(units):
+            if unit < common:
+                terms[at] = replace(terms[at], steps=(*terms[at].steps, Scale(np.full(shape, common / unit))))
+        yield replace(form, terms=tuple(terms)), np.full(shape, 1 / common)
 
 
 def _numbers(step: Step) -> Array:
@@ -180,7 +185,7 @@ def staircase(
             return None
     divisor = prod(each.divisor for each in given)
     whole = {sums: np.rint(value * divisor) for sums, value in values.items()}
-    if all(np.allclose(whole[sums], value * divisor, rtol=0, atol=1e-9) for sums, value in values.items()):
+    if divisor > 1 and all(np.allclose(whole[sums], value * divisor, rtol=0, atol=_ROUNDED) for sums, value in values.items()):
         values = whole
     else:
         divisor = 1

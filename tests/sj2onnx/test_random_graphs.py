@@ -233,6 +233,7 @@ DECIDED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "what is more": lambda x, y: torch.relu(x - y),
     "the sign of a sum": lambda x, y: torch.sign(x + y),
     "a product with a sum": lambda x, y: x * (x + y),
+    "in halves": lambda x, y: (0.5 * x + y).clamp(max=1),
     "a square": lambda x, y: (2 * x - y) ** 2,
     "a sigmoid": lambda x, y: torch.sigmoid(2 * x - y),
     "of other axes": lambda x, y: (x.transpose(-1, -2) * y.transpose(-1, -2)).transpose(-1, -2),
