@@ -78,7 +78,7 @@ class Call:
         node: in the graph, or in the body of a loop.
         inputs: None for those left out.
         budget: what may still be computed.
-        gates: makes neurons of a MaxPool or of a product of spikes, see ``graph.py``; None inside a loop.
+        gates: makes neurons of a MaxPool or of a function of spikes, see ``graph.py``; None inside a loop.
     """
 
     def __init__(self, node: ir.Node, inputs: Sequence[Value | None], budget: Budget, gates: Any = None) -> None:

@@ -48,7 +48,7 @@ def evaluated(node: ir.Node, inputs: Sequence[Value | None], budget: Budget, gat
         node: of a standard domain.
         inputs: None for those left out.
         budget: of the file.
-        gates: makes neurons of a MaxPool or of a product of spikes; None inside a loop.
+        gates: makes neurons of a MaxPool or of a function of spikes; None inside a loop.
 
     Raises:
         ConversionError: spikes meet an operator that has no counterpart on Loihi.

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from ..network import Array, Conv, Dense
-from .axes import BATCH, TIME, feature_axes, reshaped
+from .axes import BATCH, TIME
 from .form import Form, FormError, added, mapped, natural, rearranged, trailing_features, transposed, unwound
 from .steps import Select, View
 
@@ -28,14 +28,13 @@ def picked(form: Form, index: Array, at: Sequence[int]) -> Form:
             order in which ``form`` has them; ``index`` has the axes that come out but for those of time and samples.
         at: where those come out, in their order.
     """
-    form, lead = _lead_first(form)
-    dims = form.dims[len(lead) :]
+    form, lead, _ = _lead_first(form)
+    dims = form.dims[lead:]
     form.budget.take(2 * index.size)
     form = mapped(unwound(form, len(dims), (prod(dims),)), Select(index.reshape(-1)))
-    tail = reshaped(feature_axes((index.size,)), index.shape)
-    assert tail is not None
-    axes = list(tail)
-    for place, axis in sorted(zip(at, form.axes[: len(lead)], strict=True)):
+    form = rearranged(form, lead, index.shape)
+    axes = list(form.axes[lead:])
+    for place, axis in sorted(zip(at, form.axes[:lead], strict=True)):
         axes.insert(place, axis)
     return replace(form, axes=tuple(axes))
 
@@ -48,19 +47,15 @@ def summed(form: Form, axes: Collection[int]) -> Form:
     """
     if set(axes) & set(lead_of(form)):
         raise FormError("it works along time steps or samples", "put it behind the last spiking layer")
-    apart, lead = _lead_first(form)
-    order = [*lead, *(axis for axis in range(len(form.axes)) if axis not in lead)]
-    given = apart.dims[len(lead) :]
-    gone = [axis in axes for axis in order[len(lead) :]]
+    apart, lead, order = _lead_first(form)
+    given = apart.dims[lead:]
+    gone = [axis in axes for axis in order[lead:]]
     left = tuple(1 if each else size for size, each in zip(given, gone, strict=True))
     if len(given) > 3 or len(given) == 1:
         apart = unwound(apart, len(given), (prod(given),))
         apart.budget.take(prod(given) * prod(left))
         places = np.broadcast_to(np.arange(prod(left)).reshape(left), given).reshape(-1)
         apart = mapped(apart, Dense((places == np.arange(prod(left))[:, None]).astype(np.float64)))
-        tail = reshaped(feature_axes((prod(left),)), left)
-        assert tail is not None
-        apart = replace(apart, axes=(*apart.axes[: len(lead)], *tail))
     else:
         apart = unwound(apart, len(given))
         channels, height, width = apart.features
@@ -69,13 +64,14 @@ def summed(form: Form, axes: Collection[int]) -> Form:
         groups = 1 if over[0] else channels
         apart.budget.take(channels * prod(kernel))
         apart = mapped(apart, Conv(np.ones((groups, channels // groups, *kernel)), groups=groups))
-        apart = rearranged(apart, len(lead), left)
-    return transposed(apart, np.argsort(order).tolist())
+    return transposed(rearranged(apart, lead, left), np.argsort(order).tolist())
 
 
-def _lead_first(form: Form) -> tuple[Form, list[int]]:
+def _lead_first(form: Form) -> tuple[Form, int, list[int]]:
+    """Time steps and samples before the features; over how many axes those extend, and the order in which the axes come."""
     lead = lead_of(form)
-    return transposed(form, [*lead, *(axis for axis in range(len(form.axes)) if axis not in lead)]), lead
+    order = [*lead, *(axis for axis in range(len(form.axes)) if axis not in lead)]
+    return transposed(form, order), len(lead), order
 
 
 def selected(form: Form, axis: int, index: Array) -> Form:
@@ -90,8 +86,7 @@ def selected(form: Form, axis: int, index: Array) -> Form:
     if axis in lead:
         raise FormError("it cuts or joins samples", "work on each sample alone")
     if lead != list(range(len(lead))):  # features before time steps or samples
-        apart, _ = _lead_first(form)
-        order = [*lead, *(i for i in range(len(form.axes)) if i not in lead)]
+        apart, _, order = _lead_first(form)
         return transposed(selected(apart, order.index(axis), index), np.argsort(order).tolist())
     rank = trailing_features(form)
     at = axis - (len(form.axes) - rank)

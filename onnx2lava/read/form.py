@@ -7,10 +7,9 @@ from math import lcm, prod
 
 import numpy as np
 
-from ..network import Array, Conv, ConvTranspose, Dense, Shape
+from ..network import Array, Conv, Dense, Shape
 from .axes import BATCH, FEATURE, TIME, Atom, Axes, dims_of, feature_axes, features_last, joined, listed, reshaped
 from .budget import Budget
-from .compose import simplified
 from .steps import Scale, Select, Step, View, applied, output_shape
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "mapped",
     "mapped_along_last",
     "mapped_to",
-    "most_spikes",
     "multiplied",
     "rearranged",
     "scaled",
@@ -459,37 +457,6 @@ def lead_axes(steps: int, samples: int) -> Axes:
     return (_of_size(TIME, steps), _of_size(BATCH, samples))
 
 
-def most_spikes(form: Form) -> int | None:
-    """How many spikes an element adds up at most, each as it is; None where there are factors or a constant."""
-    if form.has_constant or any(term.divisor != 1 for term in form.terms):
-        return None
-    budget = form.budget
-    budget.take(2 * prod(form.features))
-    reached = np.zeros(form.features)
-    for term in form.terms:
-        steps, shape = simplified(term.steps, term.shape, budget)
-        ones = np.ones((1, *shape))
-        for step in steps:
-            if not _moves_only(step):
-                return None
-            ones = applied(step, ones, budget)
-        ones = ones.reshape(1, *form.features)
-        if not np.isin(ones, (0.0, 1.0)).all():
-            return None
-        reached += ones[0]
-    return int(reached.max(initial=0))
-
-
-def _moves_only(step: Step) -> bool:
-    if isinstance(step, Select | View):
-        return True
-    if isinstance(step, Scale):
-        return bool(np.isin(step.factor, (0.0, 1.0)).all())
-    if isinstance(step, ConvTranspose):  # whether windows overlap shows in the sums
-        return bool(np.isin(step.weight, (0, 1)).all())
-    return isinstance(step, Conv) and step.weight.shape[1:] == (1, 1, 1) and bool(np.isin(step.weight, (0, 1)).all())
-
-
 def common_divisor(form: Form) -> int:
     """The least number that makes every divisor whole."""
     return _common(form.divisor, *(term.divisor for term in form.terms))
@@ -503,6 +470,8 @@ def _common(*divisors: int) -> int:
 
 def divided(form: Form, by: int) -> Form:
     """Divided by the size of a window, exactly."""
+    if by == 1:
+        return form
     largest = max([form.divisor, *(term.divisor for term in form.terms)])
     if by & (by - 1) == 0 or largest * by > _LARGEST_DIVISOR:
         return mapped(form, Scale(np.full((1,) * len(form.features), 1 / by)))

@@ -1,6 +1,6 @@
 """Neurons that a file does not have and Loihi needs: the OR of a MaxPool, and functions of a few spikes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,13 @@ from .form import (
     divided,
     in_one_order,
     mapped_to,
-    most_spikes,
     scaled,
     shifted,
+    unwound,
     with_constant,
 )
 from .repeating import alike
 from .staircase import Function, few_spikes, staircase, through
-from .steps import Scale
 
 if TYPE_CHECKING:
     from .graph import Reader
@@ -38,8 +37,6 @@ _FORGETTING = DECAY_UNIT - 1
 """A voltage decay after which nothing is left of the few units that a gate sees: 384 / 4096 is rounded to 0."""
 
 
-_MOST_SPIKES = 16
-"""That a MaxPool compares the sums of; each is two populations more. What a gate keeps of twice as many is rounded to 0, too."""
 _PER_GATE = 1024
 """What a population takes at least, in numbers of 8 bytes; and in calls of NumPy, up to its edges."""
 _TRUTHS = frozenset(("And", "Cast", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"))
@@ -55,21 +52,27 @@ class Gates:
     def largest(self, call: Call, form: Form, window: Conv, rank: int) -> Form:
         """A MaxPool over the windows of ``window``, whose weights are 2: of spikes, or of sums of a few spikes.
 
-        The largest sum counts how many of its neurons fire: for each number of spikes one that says whether as many come
-        anywhere in the window.
+        ``max(s) = low + Σ [s >= k anywhere in the window]``: for each number above the lowest a neuron that says where it is
+        reached, and their OR. Places beyond the edge reach none.
         """
-        sums, factor, shift, most = self._spikes(call, form)
+        form = unwound(form, rank)
+        few = None if self._is_graded(form) else few_spikes(form)
+        if few is None or not _positive_per_channel(few.factor) or any(size != 1 for size in few.constant.shape[1:]):
+            call.refuse(
+                "there is a MaxPool between a synapse and its neuron, and the largest of several sums is no sum",
+                "put the MaxPool behind the neuron, or use AvgPool",
+            )
+        alone = (few.low, few.high, few.divisor) == (0, 1, 1)
+        shown = alone and bool((few.factor == 1).all()) and not few.constant.any()
         pooled: Form | None = None
-        shown = factor is None and shift is None and most <= 1
-        for count in range(1, max(most, 1) + 1):
-            reached = sums
-            if count > 1:
-                neuron = CubaNeuron(DECAY_UNIT, _FORGETTING, 2 * count - 1)
-                reached = self._gate(call, scaled(sums, np.full(1, 2.0)), neuron, shown=False)
+        for count in range(few.low + 1, few.high + 1):
+            reached = few.spikes if alone else self._at_least(call, few.spikes, count, shown=False)
             anywhere = self._gate(call, mapped_to(reached, window, rank), OR, shown=shown)
             pooled = anywhere if pooled is None else added(pooled, anywhere)
-        assert pooled is not None
-        return _restored(pooled, factor, shift)
+        if pooled is None:
+            call.refuse("it takes the largest of no spikes", "remove what is always zero")
+        pooled = divided(through(pooled, few.factor), few.divisor)
+        return with_constant(pooled, few.constant + few.low * few.factor / few.divisor)
 
     def function(
         self,
@@ -120,7 +123,7 @@ class Gates:
                 alone = len(found.steps) == found.divisor == 1 and bool((height == 1).all() and (found.base == 0).all())
                 shown = whole and alone and call.node.op_type not in _TRUTHS
                 result = added(result, through(self._at_least(call, code, count, shown=shown), height))
-        return result if found.divisor == 1 else divided(result, found.divisor)
+        return divided(result, found.divisor)
 
     def any_along(self, call: Call, form: Form, axes: Sequence[int]) -> Form:
         """Whether any of the spikes along some axes comes; those axes then have one element."""
@@ -147,45 +150,6 @@ class Gates:
         given = [inputs[term.source] for term in form.terms if term.source in inputs]
         return any(each.bits or each.numbers for each in given) or self._reader.is_image(form)
 
-    def _most_spikes(self, form: Form) -> int | None:
-        return None if self._is_graded(form) else most_spikes(form)
-
-    def _spikes(self, call: Call, form: Form) -> tuple[Form, Array | None, Array | None, int]:
-        """Sums of a few spikes, a positive factor and a constant per channel that make ``form`` of them, and how many spikes they
-        add at most."""
-        factor = shift = None
-        bare = form
-        if form.has_constant and all(size == 1 for size in form.constant.shape[1:]):
-            shift = form.constant
-            bare = with_constant(form, np.zeros_like(form.constant))
-        last = {id(term.steps[-1]): term.steps[-1] for term in form.terms if term.steps}
-        (scale,) = last.values() if len(last) == 1 else (None,)
-        if isinstance(scale, Scale) and all(term.steps for term in form.terms) and _positive_per_channel(scale.factor):
-            factor = scale.factor
-            bare = replace(bare, terms=tuple(replace(term, steps=term.steps[:-1]) for term in bare.terms))
-        most = self._most_spikes(bare)
-        if most is None or most > _MOST_SPIKES:
-            call.refuse(
-                "there is a MaxPool between a synapse and its neuron, and the largest of several sums is no sum",
-                "put the MaxPool behind the neuron, or use AvgPool",
-            )
-        return bare, factor, shift, most
-
 
 def _positive_per_channel(factor: Array) -> bool:
     return bool((factor > 0).all()) and all(size == 1 for size in factor.shape[1:])
-
-
-def _restored(form: Form, factor: Array | None, shift: Array | None) -> Form:
-    """The form whose spikes were taken, with what was taken off them."""
-    for values, apply in ((factor, scaled), (shift, shifted)):
-        if values is not None:
-            function: Callable[[Form, Array], Form] = apply
-            form = function(form, values if values.size == 1 else _as_column(form, values))
-    return form
-
-
-def _as_column(form: Form, values: Array) -> Array:
-    """One number per channel, as the graph would broadcast it."""
-    rank = next(i for i in range(len(form.dims)) if all(atom.kind == "F" for axis in form.axes[i:] for atom in axis))
-    return values.reshape(-1, *[1] * (len(form.dims) - rank - 1))

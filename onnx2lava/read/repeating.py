@@ -1,15 +1,15 @@
 """Values that a graph repeats along axes of one element, as it does where it works on values of different shapes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from ..network import ConvTranspose
-from .axes import feature_axes, listed, reshaped
+from .axes import listed
+from .features import lead_of, picked
 from .form import Form, FormError, mapped, rearranged, trailing_features, unwound
-from .steps import Select, View
+from .steps import Select
 
 __all__ = ["alike", "repeated"]
 
@@ -48,8 +48,10 @@ def repeated(form: Form, dims: Sequence[int]) -> Form:
             "feed the network with what is repeated, or say that it is fed with images (input='images', --input-kind images)",
         )
     form.budget.take(2 * prod(wanted[lead:]))
-    if rank > 3:
-        return _repeated_one_by_one(form, wanted, rank)
+    if rank > 3:  # more axes than a map has
+        apart = lead_of(form)
+        given, left = ([size for axis, size in enumerate(sizes) if axis not in apart] for sizes in (form.dims, wanted))
+        return picked(form, np.broadcast_to(np.arange(prod(given)).reshape(given), left), apart)
     form = unwound(form, rank)
     target = wanted[lead:] if rank != 2 else (wanted[lead], 1, wanted[lead + 1])
     if form.features[0] != target[0]:
@@ -58,15 +60,3 @@ def repeated(form: Form, dims: Sequence[int]) -> Form:
     if prod(plane) > 1:  # as nearest upsampling does
         form = mapped(form, ConvTranspose(np.ones((target[0], 1, *plane)), (plane[0], plane[1]), groups=target[0]))
     return rearranged(form, lead, wanted[lead:])
-
-
-def _repeated_one_by_one(form: Form, wanted: Sequence[int], rank: int) -> Form:
-    """Features of more axes than a map has: each element that comes out picks one of those that there are."""
-    given, lead = form.dims[len(wanted) - rank :], len(wanted) - rank
-    form = unwound(form, rank, (prod(given),))
-    index = np.broadcast_to(np.arange(prod(given)).reshape(given), wanted[lead:]).reshape(-1)
-    form = mapped(form, View((prod(given),)))
-    form = mapped(form, Select(index))
-    tail = reshaped(feature_axes(form.features), wanted[lead:])
-    assert tail is not None
-    return replace(form, axes=(*form.axes[:lead], *tail))

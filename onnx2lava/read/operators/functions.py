@@ -15,7 +15,7 @@ from .constants import elementwise
 __all__ = ["FUNCTIONS", "of_spikes"]
 
 
-def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy: str = "", *, whole: bool = True) -> Value:
+def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy: str = "", *, whole: bool = True) -> Form:
     """The function of all inputs of a node, of which one or two are spikes.
 
     Args:
@@ -28,7 +28,7 @@ def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy
     if call.gates is None:
         call.refuse("it has no counterpart on Loihi", "use a container of linear layers and one neuron with hard reset")
     given = [_given(call, index) for index in range(len(call.inputs))]
-    made: Value = call.gates.function(
+    made: Form = call.gates.function(
         call,
         given,
         function,
@@ -89,11 +89,10 @@ def _where(call: Call) -> Value:
         chosen = condition.astype(np.float64)
         one, other = alike(one, other)
         return added(scaled(one, chosen), scaled(other, 1 - chosen))
-    parts = [
+    first, second = (
         of_spikes(Call(call.node, [condition, value], call.budget, call.gates), function, whole=False)
         for value, function in ((one, _if), (other, _if_not))
-    ]
-    first, second = (part for part in parts if isinstance(part, Form))
+    )
     return added(*alike(first, second))
 
 
