@@ -238,6 +238,9 @@ class Operator:
             self.summary,
             "```text\n" + self.equations + "\n```",
             f"Source: {self.source}",
+            "The native library has a kernel for it."
+            if self.native
+            else "The native library has no kernel for it: the function body in the file serves everywhere.",
             "## Attributes",
             "\n".join(["| name | type | range | meaning |", "| --- | --- | --- | --- |", *attributes]),
             "## Inputs",

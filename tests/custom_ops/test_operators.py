@@ -56,6 +56,22 @@ def forms(name: str) -> list[Form]:
     return found
 
 
+FORMS = {
+    "CubaLIF": 8,
+    "CubaLIFNode": 2,
+    "HeterogeneousCubaLIF": 2,
+    "IF": 2,
+    "LIF": 2,
+    "RecurrentCubaLIF": 8,
+    "RecurrentHeterogeneousCubaLIF": 2,
+}
+
+
+def test_no_form_is_lost() -> None:
+    """The tests below take what there is."""
+    assert FORMS.items() <= {name: len(forms(name)) for name in OPERATORS}.items()
+
+
 def example(name: str, form: Form) -> Case:
     operator = OPERATORS[name]
     left_out = operator.one_of[1:]
