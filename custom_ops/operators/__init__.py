@@ -1,12 +1,11 @@
 """The operators of the domain ``snn``, one file each; a new operator is one file and one line in ``OPERATORS``."""
 
-from .cuba_lif import CUBA_LIF
+from .cuba_lif import CUBA_LIF, RECURRENT_CUBA_LIF
 from .cuba_lif_node import CUBA_LIF_NODE, NO_LIMIT
 from .definition import DOMAIN, OLDEST_OPSET, OPSET, VERSION, Attribute, Form, Operator, SpikingNeuron, TrainedClass, Value
 from .heterogeneous_cuba_lif import HETEROGENEOUS_CUBA_LIF, RECURRENT_HETEROGENEOUS_CUBA_LIF, THRESHOLD_LIMIT
 from .if_ import IF
 from .lif import LIF
-from .recurrent_cuba_lif import RECURRENT_CUBA_LIF
 
 __all__ = [
     "CUBA_LIF",

@@ -88,27 +88,30 @@ def heterogeneous_cuba_lif(
 
 
 def fed_back(
+    neuron: Callable[..., CubaLIFResult],
     x: npt.ArrayLike,
     recurrent_weight: npt.ArrayLike,
-    neuron: Callable[..., CubaLIFResult],
+    *,
     initial_u: npt.ArrayLike | None = None,
     initial_v: npt.ArrayLike | None = None,
     initial_s: npt.ArrayLike | None = None,
+    **parameters: npt.ArrayLike,
 ) -> RecurrentCubaLIFResult:
-    """A dense layer of neurons that hear each other's spikes one time step later.
+    """A dense layer of neurons that hear each other's spikes one time step later: the arithmetic of ``snn.RecurrentCubaLIF``.
 
     Formula: ``RecurrentDense`` in ``lava/lib/dl/netx/blocks/process.py`` of lava-dl 0.6.0.
 
     Args:
+        neuron: the arithmetic of the neuron, such as :func:`heterogeneous_cuba_lif`.
         x: synaptic sums from outside in weight units, ``[T, N, F]``; float (rounded, ties to even) or int32.
         recurrent_weight: weight from each neuron (row) to each neuron (column), ``[F, F]``; rounded likewise.
-        neuron: takes the sums of some steps ``[T, N, F]``, and the current and voltage before them.
         initial_u: current before the first step, int32 ``[N, F]``; 0 by default.
         initial_v: voltage before the first step, likewise.
         initial_s: spikes of the step before the first one, ``[N, F]``; whatever is not 0 is a spike. None by default.
+        parameters: the neuron's others, by its names: bias, decays and threshold.
 
     Raises:
-        ValueError: ``x`` is not ``[T, N, F]``, or ``recurrent_weight`` not ``[F, F]``.
+        ValueError: ``x`` is not ``[T, N, F]``, ``recurrent_weight`` not ``[F, F]``, or a parameter is out of its range.
     """
     x, w = _whole(np.asarray(x)), _whole(np.asarray(recurrent_weight)).astype(np.int64)
     if x.ndim != 3:
@@ -117,11 +120,11 @@ def fed_back(
         raise ValueError(f"recurrent_weight has the shape {w.shape}, but {x.shape[2]} neurons need {(x.shape[2], x.shape[2])}")
     neurons = x.shape[1:]
     fired = np.zeros(neurons, bool) if initial_s is None else np.asarray(initial_s) != 0
-    layer = neuron(x[:0], initial_u, initial_v)
+    layer = neuron(x[:0], initial_u=initial_u, initial_v=initial_v, **parameters)
     s_seq = np.empty(x.shape, np.float32)
     for t in range(x.shape[0]):
         a = (x[t] + fired.astype(np.int64) @ w).astype(np.int32)
-        layer = neuron(a[np.newaxis], layer.u, layer.v)
+        layer = neuron(a[np.newaxis], initial_u=layer.u, initial_v=layer.v, **parameters)
         s_seq[t] = layer.s[0]
         fired = s_seq[t] != 0
     return RecurrentCubaLIFResult(s_seq, layer.u, layer.v, fired.astype(np.float32))

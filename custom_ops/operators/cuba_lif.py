@@ -1,58 +1,31 @@
-"""``snn.CubaLIF``: the current-based leaky integrate-and-fire neuron in Loihi's integers."""
+"""``snn.CubaLIF`` and its recurrent twin: the current-based leaky integrate-and-fire neuron in Loihi's integers."""
+
+from functools import partial
 
 import numpy.typing as npt
-import onnx
-import onnx.parser
 
 from .cuba_arithmetic import CubaLIFResult, heterogeneous_cuba_lif
-from .cuba_neuron import (
-    CUBA_ATTRIBUTES,
-    CUBA_CONSTANTS,
-    CUBA_EQUATIONS,
-    bias_shifted,
-    cuba_state,
-    cuba_step,
-    flat_states,
-    whole_input,
+from .cuba_neuron import CUBA_ATTRIBUTES, CUBA_EQUATIONS, CUBA_SUMS, CubaParameters, cuba_body, cuba_state
+from .definition import Operator, Value
+from .feedback import with_feedback
+
+__all__ = ["CUBA_LIF", "RECURRENT_CUBA_LIF", "cuba_lif"]
+
+_PARAMETERS = CubaParameters(
+    attributes=tuple(attribute.name for attribute in CUBA_ATTRIBUTES),
+    setup="""
+          i_decay_int = Constant <value_int: int = @i_decay> ()
+          i_decay_double = Cast <to = 11> (i_decay_int)
+          i_rest = Sub (unity, i_decay_double)
+          u_keep = Div (i_rest, unity)
+          v_decay_int = Constant <value_int: int = @v_decay> ()
+          v_decay_double = Cast <to = 11> (v_decay_int)
+          v_rest = Sub (unity, v_decay_double)
+          v_keep = Div (v_rest, unity)
+          threshold_int = Constant <value_int: int = @v_threshold> ()
+          threshold_mantissa = Cast <to = 6> (threshold_int)
+          threshold = Mul (threshold_mantissa, align)""",
 )
-from .definition import DOMAIN, OPSET, Form, Operator, Value
-
-__all__ = ["CUBA_LIF", "cuba_lif"]
-
-_EQUATIONS = "a[t] = x[t], rounded to the nearest whole number (ties to even)\n" + CUBA_EQUATIONS
-
-
-def _body(form: Form) -> onnx.FunctionProto:
-    """The function body: a Scan over time whose step works on one flat vector of neurons.
-
-    The neurons of a step are flattened, because onnxruntime before 1.24 wants ranks inside a Scan, and a body that is to serve
-    convolutional and dense layers alike has no other rank to promise.
-    """
-    x_type, rounded = whole_input(form)
-    inputs = "x, bias, initial_u, initial_v" if form.states else "x, bias" if form.bias else "x"
-    outputs = "s, final_u, final_v" if form.states else "s"
-    bias_setup = bias_shifted(form)
-    if form.bias:
-        bias_setup += """
-          bias_flat = Reshape <allowzero = 1> (bias_full, lanes)"""
-    setup, finals = flat_states(form, "int32[1] {0}")
-    text = f"""
-        <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>
-        CubaLIF <i_decay, v_decay, v_threshold> ({inputs}) => ({outputs})
-        {{{CUBA_CONSTANTS}
-
-          {setup}{bias_setup}
-
-          u_end, v_end, s_flat = Scan <num_scan_inputs = 1, body = step
-            (int32[?] u_in, int32[?] v_in, {x_type}[?] x_t) => (int32[?] u_out, int32[?] v_out, float[?] s_t)
-            {{
-              {rounded}
-              a = Cast <to = 6> (x_whole)
-              {cuba_step("bias_flat" if form.bias else None)}
-            }}> (u_start, v_start, x_flat)
-          s = Reshape <allowzero = 1> (s_flat, whole_shape){finals}
-        }}"""
-    return onnx.parser.parse_function(text)
 
 
 def cuba_lif(
@@ -92,7 +65,7 @@ def cuba_lif(
 CUBA_LIF = Operator(
     name="CubaLIF",
     summary="Current-based leaky integrate-and-fire neuron in the integer arithmetic of Loihi, over all time steps of its input.",
-    equations=_EQUATIONS,
+    equations=CUBA_SUMS + CUBA_EQUATIONS,
     source="`PyLifModelBitAcc` in `lava/proc/lif/models.py` of lava-nc 0.10.0.",
     attributes=CUBA_ATTRIBUTES,
     inputs=(
@@ -117,7 +90,9 @@ CUBA_LIF = Operator(
         cuba_state("final_u", "[N, *]", "synaptic current after the last step"),
         cuba_state("final_v", "[N, *]", "membrane potential after the last step (0 where it fired)"),
     ),
-    body=_body,
+    body=partial(cuba_body, "CubaLIF", _PARAMETERS),
     reference=cuba_lif,
     native=True,
 )
+
+RECURRENT_CUBA_LIF = with_feedback(CUBA_LIF, _PARAMETERS, native=True)

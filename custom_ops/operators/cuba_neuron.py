@@ -1,21 +1,28 @@
-"""What the neurons in Loihi's integers share: attributes, equations, and the arithmetic of a time step of their bodies."""
+"""What the neurons in Loihi's integers share: attributes, equations, and their function bodies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import onnx
+import onnx.parser
 
-from .definition import Attribute, Form, Value
+from .definition import DOMAIN, OPSET, Attribute, Form, Value
 
 __all__ = [
     "CUBA_ATTRIBUTES",
-    "CUBA_CONSTANTS",
     "CUBA_EQUATIONS",
     "CUBA_REGISTERS",
+    "CUBA_SUMS",
+    "CubaParameters",
     "bias_shifted",
+    "cuba_body",
     "cuba_state",
     "cuba_step",
     "flat_states",
     "whole_input",
 ]
 
+CUBA_SUMS = "a[t] = x[t], rounded to the nearest whole number (ties to even)\n"
 CUBA_EQUATIONS = """\
 u[t] = wrap24( rtz(u[t-1] * (4096 - i_decay) / 4096) + (a[t] << 6) )
 v[t] = clip24( rtz(v[t-1] * (4096 - v_decay) / 4096) + u[t] + (bias << 6) )
@@ -40,24 +47,36 @@ CUBA_REGISTERS = """
           wrap_span = Constant <value = int32 {16777216}> ()
           clip_high = Constant <value = int32 {8388607}> ()
           clip_low = Neg (clip_high)"""
-"""Lines before the Scan, in ONNX's text format: the constants that :func:`cuba_step` and :func:`bias_shifted` read."""
+"""Lines before the Scan, in ONNX's text format: the constants that setups and :func:`cuba_step` read."""
 
-CUBA_CONSTANTS = (
-    CUBA_REGISTERS
-    + """
-          i_decay_int = Constant <value_int: int = @i_decay> ()
-          i_decay_double = Cast <to = 11> (i_decay_int)
-          i_rest = Sub (unity, i_decay_double)
-          u_keep = Div (i_rest, unity)
-          v_decay_int = Constant <value_int: int = @v_decay> ()
-          v_decay_double = Cast <to = 11> (v_decay_int)
-          v_rest = Sub (unity, v_decay_double)
-          v_keep = Div (v_rest, unity)
-          threshold_int = Constant <value_int: int = @v_threshold> ()
-          threshold_mantissa = Cast <to = 6> (threshold_int)
-          threshold = Mul (threshold_mantissa, align)"""
-)
-"""Likewise, with the decays and the threshold that the attributes give all neurons."""
+
+@dataclass(frozen=True)
+class CubaParameters:
+    """Where the body of an operator finds its neurons' decays and thresholds.
+
+    Args:
+        setup: lines before the Scan, in ONNX's text format, that make ``u_keep``, ``v_keep`` and ``threshold``, where ``neurons``
+            is the shape of a step: of that shape where there are inputs, else single numbers.
+        attributes: names of the attributes that they come from.
+        inputs: names of the inputs, behind the bias, that they come from.
+    """
+
+    setup: str
+    attributes: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+    def served(self, form: Form) -> Form:
+        """The form that serves calls of ``form``; raises ValueError where it has states and the parameters are inputs."""
+        if not self.inputs:
+            return form
+        if form.x_type != onnx.TensorProto.FLOAT or form.states:
+            raise ValueError("neurons with parameters of their own read float32, and keep their states to themselves")
+        return Form(bias=True)
+
+    @property
+    def head(self) -> str:
+        """The attributes in the head of a function."""
+        return f"<{', '.join(self.attributes)}>" if self.attributes else ""
 
 
 def cuba_state(name: str, shape: str, what: str) -> Value:
@@ -115,7 +134,49 @@ def whole_input(form: Form) -> tuple[str, str]:
     return "int32", "x_whole = Identity (x_t)"
 
 
-def cuba_step(bias: str | None) -> str:
+def cuba_body(name: str, parameters: CubaParameters, form: Form) -> onnx.FunctionProto:
+    """The function body: a Scan over time whose step works on one flat vector of neurons.
+
+    The neurons of a step are flattened, because onnxruntime before 1.24 wants ranks inside a Scan, and a body that is to serve
+    convolutional and dense layers alike has no other rank to promise.
+
+    Args:
+        name: of the operator.
+        parameters: of its neurons.
+        form: of its calls.
+    """
+    form = parameters.served(form)
+    x_type, rounded = whole_input(form)
+    inputs = ["x", *(["bias"] if form.bias or form.states else []), *parameters.inputs]
+    inputs += ["initial_u", "initial_v"] if form.states else []
+    outputs = "s, final_u, final_v" if form.states else "s"
+    setup, finals = flat_states(form, "int32[1] {0}")
+    arrays = ["bias_full"] if form.bias else []
+    arrays += ["u_keep", "v_keep", "threshold"] if parameters.inputs else []
+    flat = "".join(
+        f"""
+          {array}_flat = Reshape <allowzero = 1> ({array}, lanes)"""
+        for array in arrays
+    )
+    return onnx.parser.parse_function(f"""
+        <domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>
+        {name} {parameters.head} ({", ".join(inputs)}) => ({outputs})
+        {{{CUBA_REGISTERS}
+
+          {setup}{parameters.setup}{bias_shifted(form)}{flat}
+
+          u_end, v_end, s_flat = Scan <num_scan_inputs = 1, body = step
+            (int32[?] u_in, int32[?] v_in, {x_type}[?] x_t) => (int32[?] u_out, int32[?] v_out, float[?] s_t)
+            {{
+              {rounded}
+              a = Cast <to = 6> (x_whole)
+              {cuba_step(form, {array: f"{array}_flat" for array in arrays})}
+            }}> (u_start, v_start, x_flat)
+          s = Reshape <allowzero = 1> (s_flat, whole_shape){finals}
+        }}""")
+
+
+def cuba_step(form: Form, names: Mapping[str, str] | None = None) -> str:
     """Lines in the step that make ``u_out``, ``v_out`` and ``s_t`` of ``u_in``, ``v_in`` and the sums ``a``, of any shape.
 
     * The product of a 24-bit state with a decay needs up to 36 bits: float64 holds it exactly, the division by 4096 is exact
@@ -123,16 +184,19 @@ def cuba_step(bias: str | None) -> str:
     * Wrap and reset multiply by a comparison's 0 or 1: measured at half the time of Where, which onnxruntime broadcasts slowly.
 
     Args:
-        bias: name of the aligned bias, of the shape of a step; None without one.
+        form: of the calls.
+        names: of the aligned bias and the parameters in the step, where they are others than before it.
     """
+    own = names or {}
+    bias, u_keep, v_keep, threshold = (own.get(name, name) for name in ("bias_full", "u_keep", "v_keep", "threshold"))
     charge = "v_charged = Add (v_kept, u_out)"
-    if bias is not None:
+    if form.bias:
         charge = f"""v_unbiased = Add (v_kept, u_out)
               v_charged = Add (v_unbiased, {bias})"""
     return f"""a_shifted = Mul (a, align)
 
               u_double = Cast <to = 11> (u_in)
-              u_decayed = Mul (u_double, u_keep)
+              u_decayed = Mul (u_double, {u_keep})
               u_kept = Cast <to = 6> (u_decayed)
               u_sum = Add (u_kept, a_shifted)
               u_above = Greater (u_sum, wrap_above)
@@ -145,11 +209,11 @@ def cuba_step(bias: str | None) -> str:
               u_out = Add (u_once, up)
 
               v_double = Cast <to = 11> (v_in)
-              v_decayed = Mul (v_double, v_keep)
+              v_decayed = Mul (v_double, {v_keep})
               v_kept = Cast <to = 6> (v_decayed)
               {charge}
               v_clipped = Clip (v_charged, clip_low, clip_high)
-              spike = Greater (v_clipped, threshold)
+              spike = Greater (v_clipped, {threshold})
               quiet = Not (spike)
               kept = Cast <to = 6> (quiet)
               v_out = Mul (v_clipped, kept)
