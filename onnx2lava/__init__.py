@@ -14,7 +14,7 @@ from .errors import ConversionError, LavaRunError, LimitError, NetworkError
 if TYPE_CHECKING:
     from .conversion import quantize
     from .estimation import Estimate, estimate
-    from .network import Conv, ConvTranspose, CubaNeuron, Dense, Edge, FloatNeuron, Input, Network, Population
+    from .network import Conv, ConvTranspose, CubaNeuron, Dense, Edge, FloatNeuron, Input, Network, Population, Sparse
     from .quantization import QuantizationReport, quantization_report
     from .read.formats import load, load_netx
     from .targets.lava import run_lava, to_lava
@@ -44,6 +44,7 @@ __all__ = [
     "Population",
     "QuantizationReport",
     "RuntimeUnavailableError",
+    "Sparse",
     "Verification",
     "__version__",
     "estimate",
@@ -70,7 +71,7 @@ lazy(
         ".estimation": ("Estimate", "estimate"),
         ".network": (
             *("Conv", "ConvTranspose", "CubaNeuron", "Dense", "Edge", "FloatNeuron", "Input", "Network"),
-            "Population",
+            *("Population", "Sparse"),
         ),
         ".quantization": ("QuantizationReport", "quantization_report"),
         ".read.formats": ("load", "load_netx"),

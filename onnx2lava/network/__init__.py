@@ -1,6 +1,6 @@
 """What a network is: populations of neurons (``neurons.py``), edges between them (``network.py``), and maps (``maps/``)."""
 
-from .maps import Array, Conv, ConvTranspose, Dense, Kernel, Map, Pads, Shape, windows
+from .maps import Array, Conv, ConvTranspose, Dense, Kernel, Map, Pads, Shape, Sparse, windows
 from .network import INPUT, OUTPUT, Edge, Input, Network, Population, is_loihi, require_loihi
 from .neurons import CubaNeuron, FloatNeuron, Neuron
 
@@ -22,6 +22,7 @@ __all__ = [
     "Pads",
     "Population",
     "Shape",
+    "Sparse",
     "is_loihi",
     "require_loihi",
     "windows",

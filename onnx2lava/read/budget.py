@@ -36,6 +36,10 @@ class Budget:
         if self._bytes < 0:
             raise BudgetError("what has to be computed up to here outgrows the file by far")
 
+    def holds(self, count: int, itemsize: int = 8) -> bool:
+        """Whether there is room for an array of ``count`` numbers."""
+        return count * itemsize <= self._bytes
+
     def work(self, operations: int, calls: int = 1) -> None:
         """Account for arithmetic, and for calls of NumPy, before they are made.
 

@@ -7,6 +7,8 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
+from custom_ops.loihi import CORES_PER_CHIP, NEURONS_PER_CORE
+
 from ..errors import ConversionError
 from ..network import Array, Shape
 from .budget import Budget
@@ -121,6 +123,14 @@ class Call:
             kinds = {Form: "it is made of spikes", Cases: "it is made of spikes", Filled: "its size depends on T or N"}
             reason = kinds.get(type(value), "it is missing")
         self.refuse(f"its input {index} is not a constant: {reason}", "store weights and shapes in the file")
+
+    def require_neurons(self, count: int) -> None:
+        """Refuse a product of more pairs of spikes than a chip has neurons, as each takes one."""
+        if count > NEURONS_PER_CORE * CORES_PER_CHIP:
+            self.refuse(
+                f"it multiplies {count:,} pairs of spikes, for each of which Loihi needs a neuron",
+                "multiply fewer of them, or let a spiking neuron stand before it",
+            )
 
     def whole_numbers(self, index: int, most: int = 32) -> list[int]:
         """Up to ``most`` whole numbers at input ``index``: sizes or axes."""

@@ -1,7 +1,7 @@
 """One map of several steps: what a synapse holds is what everything between two neurons comes to. In float64.
 
 A convolution stays one wherever a convolution can say it; what none can say (an odd last row that pooling drops and padding then
-replaces, a factor for each place) becomes a matrix, which says every linear map.
+replaces, a factor for each place) becomes a matrix, sparse or not, which says every linear map.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..network import Array, Conv, ConvTranspose, Dense, Map, Shape
 from .budget import LARGEST_MAP, Budget, BudgetError
+from .sparse import SMALL, sparse
 from .steps import Scale, Select, Step, View, applied, applied_transposed, output_shape, ungrouped
 
 __all__ = ["added", "composed", "matrix", "simplified"]
@@ -33,7 +34,7 @@ def composed(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[Map, 
     structured = _structured(steps, shape, budget)
     if structured is not None:
         return structured
-    return matrix(steps, shape, budget), shape
+    return sparse(steps, shape, budget) or matrix(steps, shape, budget), shape
 
 
 def simplified(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[tuple[Step, ...], Shape]:
@@ -121,8 +122,8 @@ def _structured(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[Ma
     """Steps that are no convolution yet, as one: nothing at all, factors and selections by channel."""
     if len(steps) > 1 or any(isinstance(step, Map | View) for step in steps):
         return None
-    if len(shape) == 1 and shape[0] ** 2 <= 2**20:
-        return None  # a small matrix serves everywhere
+    if len(shape) == 1 and (shape[0] ** 2 <= SMALL or (steps and isinstance(steps[0], Select))):
+        return None  # a matrix is as good, or better
     image = shape if len(shape) == 3 else (shape[0], 1, 1)
     identity = _kept_as_it_is(image[0], budget)
     match steps:

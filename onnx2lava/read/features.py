@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from ..network import Array, Conv, Dense
+from ..network import Array, Conv, Sparse
 from .axes import BATCH, TIME
 from .form import Form, FormError, added, mapped, natural, rearranged, trailing_features, transposed, unwound
 from .steps import Select, View
@@ -53,15 +53,17 @@ def summed(form: Form, axes: Collection[int]) -> Form:
     left = tuple(1 if each else size for size, each in zip(given, gone, strict=True))
     if len(given) > 3 or len(given) == 1:
         apart = unwound(apart, len(given), (prod(given),))
-        apart.budget.take(prod(given) * prod(left))
-        places = np.broadcast_to(np.arange(prod(left)).reshape(left), given).reshape(-1)
-        apart = mapped(apart, Dense((places == np.arange(prod(left))[:, None]).astype(np.float64)))
+        apart.budget.take(4 * prod(given))
+        over = [axis for axis, each in enumerate(gone) if each]
+        kept = [axis for axis, each in enumerate(gone) if not each]
+        columns = np.arange(prod(given)).reshape(given).transpose(*kept, *over).reshape(prod(left), -1)
+        apart = mapped(apart, Sparse(np.ones(columns.shape), columns, prod(given)))
     else:
         apart = unwound(apart, len(given))
         channels, height, width = apart.features
-        over = gone if len(given) == 3 else [gone[0], False, gone[1]]
-        kernel = (height if over[1] else 1, width if over[2] else 1)
-        groups = 1 if over[0] else channels
+        in_all = gone if len(given) == 3 else [gone[0], False, gone[1]]
+        kernel = (height if in_all[1] else 1, width if in_all[2] else 1)
+        groups = 1 if in_all[0] else channels
         apart.budget.take(channels * prod(kernel))
         apart = mapped(apart, Conv(np.ones((groups, channels // groups, *kernel)), groups=groups))
     return transposed(rearranged(apart, lead, left), np.argsort(order).tolist())

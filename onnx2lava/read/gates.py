@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,9 @@ from .form import (
     with_constant,
 )
 from .repeating import alike
+from .sparse import synapses
 from .staircase import Function, few_spikes, staircase, through
+from .steps import Select, View
 
 if TYPE_CHECKING:
     from .graph import Reader
@@ -39,6 +42,7 @@ _FORGETTING = DECAY_UNIT - 1
 
 _PER_GATE = 1024
 """What a population takes at least, in numbers of 8 bytes; and in calls of NumPy, up to its edges."""
+_MOST_SYNAPSES = 2**10
 _TRUTHS = frozenset(("And", "Cast", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"))
 """Operators that give true and false in the file, where a population gives spikes."""
 
@@ -109,6 +113,8 @@ class Gates:
         few = [each for each in map(few_spikes, forms) if each is not None]
         found = staircase(few, arguments, function, call.budget) if len(few) == len(forms) else None
         if found is None:
+            if function is np.multiply and len(forms) == 2:
+                return self._products(call, *forms)
             call.refuse(reason, remedy)
         code: Form | None = None
         for each, weight in zip(few, found.weights, strict=True):
@@ -124,6 +130,16 @@ class Gates:
                 shown = whole and alone and call.node.op_type not in _TRUTHS
                 result = added(result, through(self._at_least(call, code, count, shown=shown), height))
         return divided(result, found.divisor)
+
+    def _products(self, call: Call, one: Form, other: Form) -> Form:
+        """``(Σ a s + c) (Σ b r + d) = Σ a b [s and r] + d Σ a s + c Σ b r + c d``: a neuron for each pair of synapses."""
+        pairs = [(first, second) for first in _single_spikes(call, one) for second in _single_spikes(call, other)]
+        call.require_neurons(len(pairs) * prod(one.features))
+        result = with_constant(added(through(one, other.constant), through(other, one.constant)), one.constant * other.constant)
+        for (spikes, factor, divisor), (others, by, divided_by) in pairs:
+            both = self._at_least(call, added(spikes, others), 2, shown=False)
+            result = added(result, divided(through(both, factor * by), divisor * divided_by))
+        return result
 
     def any_along(self, call: Call, form: Form, axes: Sequence[int]) -> Form:
         """Whether any of the spikes along some axes comes; those axes then have one element."""
@@ -149,6 +165,25 @@ class Gates:
         inputs: dict[str, Input] = self._reader.inputs
         given = [inputs[term.source] for term in form.terms if term.source in inputs]
         return any(each.bits or each.numbers for each in given) or self._reader.is_image(form)
+
+
+def _single_spikes(call: Call, form: Form) -> list[tuple[Form, Array, int]]:
+    """The form without its constant, as a sum of single spikes, each times a factor and divided by a whole number."""
+    found: list[tuple[Form, Array, int]] = []
+    nothing = with_constant(form, np.zeros((1,) * len(form.features)))
+    for term in form.terms:
+        read = synapses(term.steps, term.shape, call.budget)
+        if read is None or len(found) + read[0].shape[1] > _MOST_SYNAPSES:
+            call.refuse(
+                "it multiplies sums of many spikes, and each pair of spikes would need a neuron",
+                "let a spiking neuron stand before it",
+            )
+        flat = View((prod(term.shape),))
+        for weights, columns in zip(*(each.T for each in read), strict=True):
+            steps = (flat, Select(np.ascontiguousarray(columns)), View(form.features))
+            one = replace(nothing, terms=(replace(term, steps=steps, divisor=1),))
+            found.append((one, weights.reshape(form.features), term.divisor))
+    return found
 
 
 def _positive_per_channel(factor: Array) -> bool:

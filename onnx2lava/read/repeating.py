@@ -40,16 +40,17 @@ def repeated(form: Form, dims: Sequence[int]) -> Form:
     wanted = tuple(dims)
     if wanted == form.dims:
         return form
-    rank = trailing_features(form)
-    lead = len(wanted) - rank
-    if form.dims[:lead] != wanted[:lead]:
+    apart = lead_of(form)
+    behind = max(apart, default=-1) + 1  # what stands between, of one element, may be time or samples
+    if form.dims[:behind] != wanted[:behind]:
         raise FormError(
             f"it repeats [{listed(form.dims)}] as [{listed(wanted)}], over time steps or samples",
             "feed the network with what is repeated, or say that it is fed with images (input='images', --input-kind images)",
         )
-    form.budget.take(2 * prod(wanted[lead:]))
-    if rank > 3:  # more axes than a map has
-        apart = lead_of(form)
+    rank = trailing_features(form)
+    lead = len(wanted) - rank
+    form.budget.take(2 * prod(wanted[behind:]))
+    if rank > 3 or form.dims[:lead] != wanted[:lead]:  # more axes than a map has
         given, left = ([size for axis, size in enumerate(sizes) if axis not in apart] for sizes in (form.dims, wanted))
         return picked(form, np.broadcast_to(np.arange(prod(given)).reshape(given), left), apart)
     form = unwound(form, rank)

@@ -25,6 +25,7 @@ from onnx2lava.network import (
     Pads,
     Population,
     Shape,
+    Sparse,
 )
 
 IF = CubaNeuron(4096, 0, 300)
@@ -418,15 +419,25 @@ class _Growing:
         if len(shape) == 1 and self.draw(st.booleans()):
             rows = self.draw(st.sampled_from([size for size in (1, 2, 3) if shape[0] % size == 0]))
             shape = reads = (1, rows, shape[0] // rows)
-        kind = self.draw(st.sampled_from(["conv", "conv", "conv", "transposed", "dense"])) if len(shape) == 3 else "dense"
-        if kind == "dense":
+        matrices = ["dense", "dense", "sparse"]
+        kind = self.draw(st.sampled_from([*["conv"] * 6, *["transposed"] * 2, *matrices] if len(shape) == 3 else matrices))
+        if kind in matrices:
             out = self.draw(st.sampled_from([(1,), (3,), (4,), (6,), (12,), (2, 3, 2), (1, 4, 4)]))
-            return self._dense(prod(shape), prod(out)), reads, out
+            return (self._dense if kind == "dense" else self._sparse)(prod(shape), prod(out)), reads, out
         map_ = self._conv(shape) if kind == "conv" else self._transposed(shape)
         return map_, reads, map_.output_shape(shape)
 
     def _dense(self, inputs: int, outputs: int) -> Dense:
         return Dense(weights(self.rng, outputs, inputs))
+
+    def _sparse(self, inputs: int, outputs: int) -> Sparse:
+        """Up to three entries a row."""
+        width = min(self.draw(st.integers(1, 3)), inputs)
+        columns = self.rng.random((outputs, inputs)).argsort(axis=1)[:, :width]
+        columns[1:][self.rng.random(columns[1:].shape) < 0.2] = -1
+        weight = np.where(columns < 0, 0, weights(self.rng, *columns.shape)).astype(np.int32)
+        weight[0, 0] = weight[0, 0] or 2  # what reads nothing at all is refused
+        return Sparse(weight, columns, inputs)
 
     def _conv(self, shape: Shape, even: bool = False) -> Conv:
         draw = self.draw
@@ -525,10 +536,15 @@ def float_networks(draw: st.DrawFn, of: st.SearchStrategy[Network[CubaNeuron]] |
         )
         bias = None if each.bias is None else (size * 0.1 * rng.normal(size=each.bias.shape)).astype(np.float32)
         heavy = partial(_heavy_tailed, rng, size)
-        maps = {edge.map: replace(edge.map, weight=heavy(edge.map.weight)) for edge in each.edges}
+        maps = {edge.map: _with_weights(edge.map, heavy) for edge in each.edges}
         edges = tuple(replace(edge, map=maps[edge.map]) for edge in each.edges)
         populations.append(Population(each.name, each.shape, neuron, edges, bias))
     return Network(network.name, network.inputs, tuple(populations), network.outputs, network.metadata)
+
+
+def _with_weights(map_: Map, make: Callable[[Array], Array]) -> Map:
+    weight = make(map_.weight)
+    return replace(map_, weight=np.where(map_.columns < 0, 0, weight) if isinstance(map_, Sparse) else weight)
 
 
 def _heavy_tailed(rng: np.random.Generator, size: float, weight: Array) -> Array:

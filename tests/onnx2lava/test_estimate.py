@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx2lava import Conv, ConvTranspose, CubaNeuron, Dense, estimate, to_onnx
+from onnx2lava import Conv, ConvTranspose, CubaNeuron, Dense, Sparse, estimate, to_onnx
 from onnx2lava.errors import ConversionError
 from onnx2lava.estimation import ENERGY, EnergyFigures, activity
 from onnx2lava.network import INPUT
@@ -42,6 +42,8 @@ def _synapses(map_, shape):
     out = map_.output_shape(shape)
     if isinstance(map_, Dense):
         return [(j, i) for i in range(out[0]) for j in range(np.prod(shape)) if map_.weight[i, j]]
+    if isinstance(map_, Sparse):
+        return [(j, i) for i, k in np.ndindex(*map_.weight.shape) if map_.weight[i, k] for j in [map_.columns[i, k]]]
     if isinstance(map_, RunningSum):
         return [(j, i) for i in range(out[0]) for j in range(i + 1) if map_.weight[j]]
     found = []

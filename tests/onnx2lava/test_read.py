@@ -231,8 +231,12 @@ REFUSED = {
         "not whole",
     ),
     "a weight that is computed from spikes": (
-        f"{FIRST} {NEURON_1} f = Reshape (s1, keep_flat) a2 = MatMul (f, f) {NEURON_2}",
+        f"{FIRST} {NEURON_1} f = Reshape (s1, keep_flat) a2 = Gemm (f, f) {NEURON_2}",
         "not a constant",
+    ),
+    "matrices of spikes that do not fit": (
+        f"{FIRST} {NEURON_1} f = Reshape (s1, keep_flat) a2 = MatMul (f, f) {NEURON_2}",
+        "do not fit each other",
     ),
     "a weight from nowhere": (
         "m = RandomNormal <shape = [3, 1, 2, 2]> () " + FIRST.replace("folded, W)", "folded, m)") + NEURON_1 + TAIL,

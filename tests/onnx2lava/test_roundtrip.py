@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import custom_ops
 from onnx2lava import load, to_onnx
 from onnx2lava.errors import LimitError
-from onnx2lava.network import Conv, ConvTranspose, Dense, Edge, Network
+from onnx2lava.network import Conv, ConvTranspose, Dense, Edge, Kernel, Network
 from onnx2lava.targets import TARGETS
 from onnx2lava.targets.numpy import simulate
 from tests.onnx2lava.networks import (
@@ -169,7 +169,14 @@ def test_the_random_networks_have_everything_that_edges_can_say():
         reached.update(_properties(network))
         rates.extend(values.mean() for values in simulate(network, spikes(network, 4, 2)).values())
 
-    named = {f"populations {count}" for count in range(2, 9)} | {"Conv", "ConvTranspose", "Dense", "uneven pads", "counts"}
+    named = {f"populations {count}" for count in range(2, 9)} | {
+        "Conv",
+        "ConvTranspose",
+        "Dense",
+        "Sparse",
+        "uneven pads",
+        "counts",
+    }
     named |= {
         "several inputs",
         "several outputs",
@@ -211,7 +218,7 @@ def _properties(network: Network):
             yield from ["delay"] * (edge.delay > 0) + ["reads"] * (edge.reads is not None)
             if isinstance(map_, Dense):
                 yield from ["image out of a matrix"] * (len(each.shape) == 3)
-            else:
+            elif isinstance(map_, Kernel):
                 yield from ["uneven pads"] * (map_.pads[:2] != map_.pads[2:]) + ["grouped"] * (map_.groups > 1)
                 yield from ["strided"] * (map_.stride != (1, 1)) + ["dilated"] * (map_.dilation != (1, 1))
 

@@ -153,6 +153,9 @@ class Writer:
                 return str(self.node("Cast", self.node("Xor", self.node("Cast", x, to=9), self.node("Cast", y, to=9)), to=1))
             case "masked":
                 return str(self.node("Where", self.node("Greater", y, np.float32(0)), np.float32(0), x))
+            case "attend":
+                turned = self.node("Transpose", y, perm=[0, 1, 2, 4, 3])
+                return str(self.node("MatMul", self.node("MatMul", x, turned), y))
         raise NotImplementedError(kind)
 
     def _convolution(self, module: Any, x: str, shape: Shape, made: Shape) -> str:

@@ -104,6 +104,8 @@ def _joined(kind: str, read: Sequence[Exact]) -> Exact:
         return Exact(np.concatenate(values, axis=2), np.concatenate(floats, axis=2))
     if kind in OF_SPIKES:  # which any numbers hold exactly
         spikes = JOINS[kind](*(torch.from_numpy(each.astype(np.float64)) for each in values)).numpy()
+        if kind == "attend":  # each with many others
+            return Exact(_fractions(spikes), np.full(spikes.shape, np.maximum(*floats).max()))
         return Exact(_fractions(spikes), np.maximum(*floats))
     return Exact(np.asarray(JOINS[kind](*values)), np.maximum(*floats))
 

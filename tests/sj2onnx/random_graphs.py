@@ -72,8 +72,9 @@ JOINS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "greater": lambda x, y: (x > y).to(x),
     "xor": lambda x, y: torch.logical_xor(x, y).to(x),
     "masked": lambda x, y: torch.where(y > 0, torch.zeros_like(x), x),
+    "attend": lambda x, y: x @ y.transpose(-1, -2) @ y,
 }
-"""What joins two values; from ``and`` on, two of spikes."""
+"""What joins two values; from ``and`` on, two of spikes, and but for the last one to spikes."""
 OF_SPIKES = list(JOINS)[list(JOINS).index("and") :]
 
 
@@ -369,8 +370,12 @@ def _layer(graph: Graph, random: Random, seen: Counter[tuple[str, str]], kinds: 
         graph.steps.pop()
 
 
-def _broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Whether values of these features can be added, one of them perhaps repeated along some axes."""
+def _fits(join: str, one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether values of these features can be joined, for most joins one of them perhaps repeated along some axes."""
+    if join == "concatenate":
+        return one[1:] == other[1:]
+    if join == "attend":
+        return len(one) == 3 and one == other
     return len(one) == len(other) and all(a == b or 1 in (a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -382,8 +387,7 @@ def _join(graph: Graph, random: Random, seen: Counter[tuple[str, str]]) -> bool:
         (name, other)
         for name in JOINS
         for other, value in enumerate(graph.values[:-1])
-        if (value.shape[1:] == last.shape[1:] if name == "concatenate" else _broadcast(value.shape, last.shape))
-        and ((value.spikes and last.spikes) or name not in OF_SPIKES)
+        if _fits(name, value.shape, last.shape) and ((value.spikes and last.spikes) or name not in OF_SPIKES)
     ]
     if not options:
         return False
@@ -393,6 +397,6 @@ def _join(graph: Graph, random: Random, seen: Counter[tuple[str, str]]) -> bool:
         name,
         Join(JOINS[name]),
         (other, at),
-        name in OF_SPIKES or (name == "concatenate" and last.spikes and graph.values[other].spikes),
+        name in OF_SPIKES[:-1] or (name == "concatenate" and last.spikes and graph.values[other].spikes),
     )
     return True

@@ -22,6 +22,7 @@ import sj2onnx
 from onnx2lava.errors import ConversionError
 from onnx2lava.host import decode
 from onnx2lava.network import Network, Neuron
+from onnx2lava.read import compose, sparse
 from onnx2lava.targets import TARGETS
 from onnx2lava.targets.numpy import simulate
 
@@ -160,20 +161,27 @@ def test_ties_of_ninths_fire(pool: nn.Module) -> None:
     assert (wanted.floats[theirs != wanted.values] == OTHER).all()
 
 
-def test_graphs() -> None:
-    """Sums, differences, concatenations and products; the integers, too, in onnxruntime with and without the native library."""
-    reached, refused = Counter[tuple[str, str]](), Counter[str]()
-    for graph in random_graphs.graphs(CASES // 4, SEED):
+def test_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums, differences, concatenations and products; the integers, too, in onnxruntime with and without the native library.
+
+    Matrices are small here, and plain; in every other graph, those with few synapses are sparse as large ones are.
+    """
+    reached, refused, maps = Counter[tuple[str, str]](), Counter[str](), Counter[str]()
+    for index, graph in enumerate(random_graphs.graphs(CASES // 4, SEED)):
+        for module in (sparse, compose):
+            monkeypatch.setattr(module, "SMALL", 0 if index % 2 else 2**20)
         network = converted(graph.model())
         if isinstance(network, str):
             refused[network] += 1
             continue
         reached.update(pairs(graph))
+        maps.update(edge.map.kind for each in network.populations for edge in each.edges)
         assert_as_in_spikingjelly(graph, network)
         result = onnx2lava.verify(onnx2lava.quantize(network), graph.example.numpy(), against=["ort", "ort-native", "numpy"])
         assert (result.mismatches, result.left_out) == (0, {}), graph
     joins = {join for _, join in reached if join in JOINS}
     assert joins == set(JOINS)
+    assert min(maps["sparse"], maps["dense"]) > CASES / 30, maps
     assert refused.total() < CASES / 16, refused
 
 
@@ -209,6 +217,7 @@ ARRANGED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "of another size": _folded(lambda x: nn.functional.interpolate(x, size=(7, 3))),
     "pooled to another size": _folded(nn.AdaptiveAvgPool2d(3)),
     "windows side by side": _folded(lambda x: nn.functional.unfold(x, 2).unflatten(-1, (3, 3))),
+    "a matrix by einsum": lambda x: torch.einsum("tnchw,dc->tndhw", x, torch.tensor([[1.0, 0.5], [-1, 2], [0, 1]]).to(x)),
     "a matrix from the left": lambda x: torch.tensor([[1.0, 0.5, 0, -1], [0, 0, 2, 1]]).to(x) @ x,
     "several on top of each other": lambda x: torch.stack([x, x.flip(-1)]).sum(0),
     "features first": lambda x: x.permute(2, 0, 1, 3, 4)[[1, 0]].permute(1, 2, 0, 3, 4),
@@ -247,6 +256,10 @@ DECIDED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "pooled with rows as columns": lambda x, y: nn.functional.max_pool2d(
         (x + y).transpose(-1, -2).flatten(0, 1), (1, 2), 1
     ).unflatten(0, (6, 2)),
+    "attention": lambda x, y: x @ y.transpose(-1, -2) @ y * 0.125,
+    "attention, keys first": lambda x, y: x @ (y.transpose(-1, -2) @ x) * 0.25,
+    "attention by einsum": lambda x, y: torch.einsum("tnchw,tncvw->tnchv", x, y),
+    "a sum of a layer, masked": lambda x, y: (x @ torch.tensor([[1.0, -0.5, 0, 1]] * 4).to(x)) * (y + y.flip(-1)),
     "three": lambda x, y: torch.maximum(torch.maximum(x, y), x.flip(2)),
     "by channels": lambda x, y: torch.maximum(x * torch.tensor([0.5, 1.0]).view(2, 1, 1).to(x), y),
 }

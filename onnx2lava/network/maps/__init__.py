@@ -5,5 +5,6 @@ from .conv import Conv
 from .conv_transpose import ConvTranspose
 from .dense import Dense
 from .kernel import Kernel, Pads, windows
+from .sparse import Sparse
 
-__all__ = ["Array", "Conv", "ConvTranspose", "Dense", "Kernel", "Map", "Pads", "Shape", "windows"]
+__all__ = ["Array", "Conv", "ConvTranspose", "Dense", "Kernel", "Map", "Pads", "Shape", "Sparse", "windows"]

@@ -8,8 +8,9 @@ from .arrangement import ARRANGEMENT
 from .constants import CONSTANTS
 from .functions import FUNCTIONS
 from .pooling import POOLING
+from .products import PRODUCTS
 from .synapses import SYNAPSES
 
 __all__ = ["OPERATORS"]
 
-OPERATORS: Mapping[str, Operator] = {**ARITHMETIC, **ARRANGEMENT, **CONSTANTS, **FUNCTIONS, **POOLING, **SYNAPSES}
+OPERATORS: Mapping[str, Operator] = {**ARITHMETIC, **ARRANGEMENT, **CONSTANTS, **FUNCTIONS, **POOLING, **PRODUCTS, **SYNAPSES}

@@ -10,7 +10,7 @@ from ..call import Call, Cases, Filled, Operator, Value
 from ..form import Form, added, constant_form, multiplied, scaled, shifted
 from ..repeating import alike
 from .constants import elementwise
-from .functions import of_spikes
+from .functions import of_spikes, product_of_spikes
 
 __all__ = ["ARITHMETIC"]
 
@@ -59,9 +59,7 @@ def _multiply(call: Call) -> Value:
             return multiplied(one, other) if one.terms else multiplied(other, one)
         if call.gates is None:
             call.refuse("it multiplies what its neurons give", "use a container of linear layers and one neuron with hard reset")
-        return of_spikes(
-            call, np.multiply, "it multiplies sums, which no neuron can", "multiply spikes by spikes or by constants"
-        )
+        return product_of_spikes(call)
     for at, value, factor in ((0, one, other), (1, other, one)):
         if isinstance(value, Form):
             return scaled(value, np.full(1, factor) if isinstance(factor, float) else call.constant(1 - at))

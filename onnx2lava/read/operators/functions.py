@@ -12,7 +12,7 @@ from ..form import Form, added, scaled
 from ..repeating import alike
 from .constants import elementwise
 
-__all__ = ["FUNCTIONS", "of_spikes"]
+__all__ = ["FUNCTIONS", "of_spikes", "product_of_spikes"]
 
 
 def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy: str = "", *, whole: bool = True) -> Form:
@@ -37,6 +37,11 @@ def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy
         whole=whole,
     )
     return made
+
+
+def product_of_spikes(call: Call) -> Form:
+    """The product of both inputs, each of spikes or sums of a few."""
+    return of_spikes(call, np.multiply, "it multiplies sums, which no neuron can", "multiply spikes by spikes or by constants")
 
 
 def _given(call: Call, index: int) -> Form | Array | float | None:

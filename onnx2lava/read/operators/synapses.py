@@ -9,6 +9,7 @@ from ...network import Array, Conv, ConvTranspose, Pads
 from ..call import Call, Operator, Value
 from ..features import selected
 from ..form import Form, mapped_along_last, mapped_to, scaled, shifted, transposed
+from .products import matrices_of_spikes
 
 __all__ = ["SYNAPSES", "image_rank", "read_pads"]
 
@@ -164,6 +165,8 @@ def _gemm(call: Call) -> Value:
 
 
 def _matmul(call: Call) -> Value:
+    if isinstance(call.inputs[0], Form) and isinstance(call.inputs[1], Form):
+        return matrices_of_spikes(call)
     if not isinstance(call.inputs[0], Form):
         form, weight = call.form(1), call.constant(0)
         if weight.ndim != 2 or len(form.dims) < 2:

@@ -39,6 +39,7 @@ from ...network import (
     Neuron,
     Population,
     Shape,
+    Sparse,
 )
 from ...network.unrolling import matrices_but, unrolled
 from ...read.onnx_file import NUMBERS
@@ -82,7 +83,7 @@ def to_onnx(network: Network[Neuron], *, outputs: Literal["last", "all"] = "last
         ConversionError: its names do not fit ONNX.
     """
     require([*loihi(network), *loops(network, "ort", "onnxruntime")])
-    network = matrices_but(network, (Conv, ConvTranspose))
+    network = matrices_but(network, (Conv, ConvTranspose, Sparse))
     graph = _GraphBuilder(network)
     for population in in_order(network):
         graph.add(population)
@@ -160,7 +161,7 @@ class _GraphBuilder:
         shared: dict[tuple[Map, Shape], list[Edge]] = {}
         for edge in population.edges:
             if edge.source != population.name:
-                reads = (-1,) if isinstance(edge.map, Dense) else self.network.reads(edge)
+                reads = self.network.reads(edge) if isinstance(edge.map, Kernel) else (-1,)
                 shared.setdefault((edge.map, reads), []).append(edge)
         name = population.name
         sums = [self._sums(population, edges, f"{name}/{k}" if k else name) for k, edges in enumerate(shared.values())]
@@ -187,19 +188,30 @@ class _GraphBuilder:
         weight = self._weight(map_, isinstance(population.neuron, CubaNeuron), stem)
         if isinstance(map_, Kernel):
             return self._folded(population, map_, reads, spikes, weight, stem)
-        inputs = map_.weight.shape[1]
-        if shape != (inputs,):
-            spikes = self._reshaped(spikes, (inputs,), stem, "flat")
+        if len(shape) > 1:
+            spikes = self._reshaped(spikes, (prod(shape),), stem, "flat")
         last = len(population.shape) == 1
-        sums = self.node("MatMul", [spikes, weight], f"{stem}/sums" if last else f"{stem}/flat_sums", f"{stem}/MatMul")
+        name = f"{stem}/sums" if last else f"{stem}/flat_sums"
+        if isinstance(map_, Sparse):
+            sums = self._gathered(map_, spikes, weight, name, stem)
+        else:
+            sums = self.node("MatMul", [spikes, weight], name, f"{stem}/MatMul")
         return sums if last else self._reshaped(sums, population.shape, stem, "sums")
+
+    def _gathered(self, map_: Sparse, spikes: str, weight: str, name: str, stem: str) -> str:
+        """The spikes ``[T, N, O, K]`` that the entries of each row read, times those, and added up."""
+        columns = self.constant(f"{stem}.columns", np.maximum(map_.columns, 0))  # the weight is 0 where there is none
+        read = self.node("Gather", [spikes, columns], f"{stem}/read", f"{stem}/Gather", axis=2)
+        weighted = self.node("Mul", [read, weight], f"{stem}/weighted", f"{stem}/Mul")
+        last = self.constant("shared/last_axis", np.array([-1], np.int64))
+        return self.node("ReduceSum", [weighted, last], name, f"{stem}/ReduceSum", keepdims=0)
 
     def _added_spikes(self, edges: Sequence[Edge], stem: str) -> tuple[str, Shape]:
         """The sum of the sources' spikes, each as late as its edge says, and its shape behind time and samples."""
         shapes = [self.network.shapes[edge.source] for edge in edges]
         common = shapes[0]
         if len(set(shapes)) > 1:
-            common = (prod(common),) if isinstance(edges[0].map, Dense) else self.network.reads(edges[0])
+            common = self.network.reads(edges[0]) if isinstance(edges[0].map, Kernel) else (prod(common),)
         total = ""
         for k, (edge, shape) in enumerate(zip(edges, shapes, strict=True)):
             part = f"{stem}/spikes_{k}" if k else stem
