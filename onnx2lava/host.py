@@ -17,11 +17,12 @@ import custom_ops
 
 from .errors import ConversionError
 from .network import Array, Input, Network, Shape
+from .read.axes import noted_time, time_and_batch
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Layout", "check_input", "classes", "decode", "encode", "fitting", "host_parts", "layout", "votes"]
+__all__ = ["Layout", "check_input", "classes", "decode", "encode", "fitting", "host_parts", "layout", "metadata_of", "votes"]
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,22 @@ class Layout:
         return np.moveaxis(x[0], 0, self.batch)
 
 
-def layout(value: onnx.ValueInfoProto, *, images: bool) -> Layout:
+def layout(value: onnx.ValueInfoProto, metadata: Mapping[str, str], *, images: bool) -> Layout:
     """How a graph's input is arranged, by the names ``T`` and ``N`` of its axes; without them time comes first.
 
     Args:
         value: the input.
+        metadata: of the file.
         images: whether it holds images, which a network may repeat over time.
     """
     dims = value.type.tensor_type.shape.dim
-    names = [dim.dim_param for dim in dims]
-    time = names.index("T") if "T" in names else None
-    batch = names.index("N") if "N" in names else None
-    if not (images and time is None and batch == 0) and (time is None or batch is None):
-        time, batch = 0, 1
-    assert batch is not None
+    time, batch = time_and_batch([dim.dim_param for dim in dims], noted_time(metadata), images=images)
     return Layout(time, batch, tuple(dim.dim_value for axis, dim in enumerate(dims) if axis not in (time, batch)))
+
+
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """What a file says of itself."""
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def fitting(network: Network[Any], x: Array | Mapping[str, Array]) -> dict[str, Array]:
@@ -223,7 +225,7 @@ def _session(part: onnx.ModelProto) -> "onnxruntime.InferenceSession":
 def _reads(network: Network[Any]) -> dict[str, Layout]:
     if network.encoder is None:
         return {name: Layout(0, 1, given.shape) for name, given in network.inputs.items()}
-    return {value.name: layout(value, images=True) for value in network.encoder.graph.input}
+    return {value.name: layout(value, metadata_of(network.encoder), images=True) for value in network.encoder.graph.input}
 
 
 def _check_images(values: Array) -> None:

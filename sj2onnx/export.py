@@ -165,7 +165,8 @@ class _Task:
             ways = [(way, roll) for way in [*free, fixed] for roll in (False, True)]
         else:
             ways = [(way, False) for way in [*free, fixed]]
-        for way in ways:
+        while True:
+            way = ways.pop(0)
             try:
                 progress("tracing the network")
                 draft, apart = self._written(*way, first, progress)
@@ -174,10 +175,11 @@ class _Task:
                 progress("comparing the file with the network")
                 self._compare(draft, way[0], first, apart, check, guessed)
                 return draft.whole()
-            except (ExportError, NotRegularError):
-                if way is ways[-1]:
+            except (ExportError, NotRegularError) as error:
+                if isinstance(error, NotRegularError):  # which a loop is whether T is free or not
+                    ways = [each for each in ways if not each[1]]
+                if not ways:
                     raise
-        raise AssertionError
 
     def _first_run(self) -> Run:
         """What the network gives for the example.

@@ -10,6 +10,7 @@ from spikingjelly.activation_based.neuron.base_node import NonSpikingBaseNode
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from .neurons import overrides_forward
 from .outputs import flattened
 from .preparing import as_it_was
 from .randomness import Draws
@@ -150,9 +151,19 @@ def _with_blocks(net: nn.Module) -> list[tuple[str, nn.Module]]:
                 found.append((path, module))
     return found + [
         (path, module)
-        for path, module in stateful_modules(net)
+        for path, module in _with_parts(net)
         if id(module) not in inside and not isinstance(module, NonSpikingBaseNode)
     ]
+
+
+def _with_parts(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The stateful modules, and beside those with a forward pass of a user's own, which may be loops, the ones inside."""
+    found: dict[str, nn.Module] = {}
+    opened: set[int] = set()
+    while len(modules := dict(stateful_modules(net, opened))) and modules.keys() - found.keys():
+        found |= modules
+        opened |= {id(module) for module in modules.values() if overrides_forward(module)}
+    return list(found.items())
 
 
 def _keep(calls: list[Call], path: str) -> Callable[[nn.Module, Any], None]:

@@ -1,7 +1,7 @@
 """Let every stateful module of a network stand for a node while torch traces it, and carry its states if they are wanted."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from itertools import count, islice
 from typing import Any
@@ -59,9 +59,14 @@ def replace_neurons(net: nn.Module, run: Callable[[], None], opset: int) -> None
         ExportError: a module draws random numbers.
     """
     _give_all_a_bias(net)
+    _replace_all(net, run, opset, _Names(), set())
+
+
+def _replace_all(net: nn.Module, run: Callable[[], None], opset: int, names: "_Names", opened: set[int]) -> None:
+    """``opened``: the modules, by identity, that are left as they are and whose parts are looked at instead."""
     unknown: list[tuple[str, nn.Module]] = []
     stored: list[tuple[str, nn.Module, Node]] = []
-    for path, module in stateful_modules(net):
+    for path, module in stateful_modules(net, opened):
         if isinstance(module, layer.DropConnectLinear):
             raise ExportError(
                 f"The module {path!r} (DropConnectLinear) draws random numbers in evaluation too: put a Linear with its weight "
@@ -77,15 +82,15 @@ def replace_neurons(net: nn.Module, run: Callable[[], None], opset: int) -> None
     if not unknown and not stored:
         return
     features = _input_features(net, [*unknown, *((path, module) for path, module, _ in stored)], run)
-    names = _Names()
 
     def traced(module: nn.Module, path: str, potentials: bool = False) -> Node:
         return _traced_node(module, trace(module, path, features[path], opset, potentials), names)
 
     for path, module, node in stored:
         _replace(module, path, node, traced(module, path, potentials=True) if path in features else None)
+    before = len(opened)
     for path, module in unknown:
-        if path not in features:
+        if id(module) in opened or path not in features:
             continue  # It is not called, or only by a module of the user's own.
         try:
             node = traced(module, path)
@@ -94,6 +99,9 @@ def replace_neurons(net: nn.Module, run: Callable[[], None], opset: int) -> None
         except ExportError:
             if not overrides_forward(module) and not isinstance(module, StatefulEncoder):
                 raise
+            opened.add(id(module))
+    if len(opened) > before:
+        _replace_all(net, run, opset, names, opened)
 
 
 def _give_all_a_bias(net: nn.Module) -> None:
@@ -218,8 +226,9 @@ def _one_sample(call: NodeCall, two: tuple[int, ...], three: tuple[int, ...]) ->
     return two[axis + 1 :]
 
 
-def stateful_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Modules that remember something in evaluation, and those blocks that have neurons; not what runs inside of another."""
+def stateful_modules(net: nn.Module, opened: Collection[int] = ()) -> list[tuple[str, nn.Module]]:
+    """Modules that remember something in evaluation, and those blocks that have neurons; not what runs inside of another, but of
+    one of ``opened``, by identity, the parts in its place."""
     found: list[tuple[str, nn.Module]] = []
     inside: set[int] = set()
     for path, module in net.named_modules():
@@ -230,7 +239,7 @@ def stateful_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
                 found.append((path, module))
         elif isinstance(module.__dict__.get("forward"), NodeCall):
             inside |= {id(part) for part in module.modules()}
-        elif _has_states(module):
+        elif id(module) not in opened and _has_states(module):
             found.append((path, module))
             inside |= {id(part) for part in module.modules()}
     return found

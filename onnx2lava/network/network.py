@@ -78,7 +78,8 @@ class Population(Generic[N_co]):
         edges: at least one.
         bias: added to the voltage at every step, ``[C]`` (one per channel) or of the shape ``shape``; for Loihi a mantissa with
             exponent 6.
-        origin: name of the value in the ONNX file that holds its spikes; None where it was not read from one.
+        origin: name of the value in the ONNX file that holds its spikes, or of those that hold one time step each; None where it
+            was not read from one.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Population(Generic[N_co]):
     neuron: N_co
     edges: tuple[Edge, ...]
     bias: Array | None = None
-    origin: str | None = None
+    origin: str | tuple[str, ...] | None = None
 
     @cached_property
     def neurons(self) -> int:

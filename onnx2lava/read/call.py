@@ -11,8 +11,9 @@ from custom_ops.loihi import CORES_PER_CHIP, NEURONS_PER_CORE
 
 from ..errors import ConversionError
 from ..network import Array, Shape
+from .axes import SAMPLES
 from .budget import Budget
-from .form import Form
+from .form import Form, filled_form
 
 __all__ = ["Call", "Cases", "Filled", "HostValue", "Operator", "Value", "described", "refusal"]
 
@@ -106,6 +107,8 @@ class Call:
         value = self.inputs[index] if index < len(self.inputs) else None
         if isinstance(value, Form):
             return value
+        if isinstance(value, Filled) and SAMPLES in value.dims:
+            return filled_form(value.dims, value.value, self.budget)
         if isinstance(value, str):
             self.refuse(f"its input {index} cannot be followed: {value}", "compute it outside of the network")
         self.refuse("it reads spikes elsewhere than at its first input", "use the layer's usual order, spikes first")

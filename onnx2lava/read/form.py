@@ -8,7 +8,7 @@ from math import lcm, prod
 import numpy as np
 
 from ..network import Array, Conv, Dense, Shape
-from .axes import BATCH, FEATURE, TIME, Atom, Axes, dims_of, feature_axes, features_last, joined, listed, reshaped
+from .axes import BATCH, FEATURE, SAMPLES, STEPS, TIME, Atom, Axes, dims_of, feature_axes, features_last, joined, listed, reshaped
 from .budget import Budget
 from .steps import Scale, Select, Step, View, applied, output_shape
 
@@ -19,12 +19,14 @@ __all__ = [
     "added",
     "aligned",
     "arranged",
+    "at_step",
     "axis_kind",
     "common_divisor",
     "constant_form",
     "delayed",
     "divided",
     "ending_at",
+    "filled_form",
     "in_one_order",
     "lead_axes",
     "mapped",
@@ -87,6 +89,8 @@ class Form:
         numerator: of the constant, float64, with as many axes as ``features``, broadcast to it.
         budget: of the file that the value comes from, on which all draw that is done with it.
         divisor: of the constant, as that of a :class:`Term`.
+        at: the time step that it is the value of, counted from 0; None for all of them. What its terms are late by counts from
+            there.
     """
 
     axes: Axes
@@ -95,6 +99,7 @@ class Form:
     numerator: Array
     budget: Budget
     divisor: int = 1
+    at: int | None = None
 
     @property
     def constant(self) -> Array:
@@ -122,6 +127,24 @@ def source(name: str, lead: Axes, features: Shape, budget: Budget, given: Sequen
 def constant_form(like: Form, values: Array) -> Form:
     """What the graph broadcasts to ``like``, as a form without terms."""
     return with_constant(replace(like, terms=()), aligned(like, values))
+
+
+def filled_form(dims: Sequence[int], number: float, budget: Budget) -> Form:
+    """One number everywhere, such as what a state starts with, as a form without terms.
+
+    Args:
+        dims: with the stand-ins for T and N.
+        number: everywhere.
+        budget: of the file.
+
+    Raises:
+        FormError: its features are of more than three dimensions.
+    """
+    kinds = {STEPS: TIME, SAMPLES: BATCH}
+    features = natural([size for size in dims if size not in kinds] or [1])
+    rest = iter(reshaped(feature_axes(features), [size for size in dims if size not in kinds]) or ())
+    axes = tuple((Atom(kinds[size], size),) if size in kinds else next(rest) for size in dims)
+    return Form(axes, features, (), np.full((1,) * len(features), number), budget)
 
 
 def with_constant(form: Form, values: Array) -> Form:
@@ -154,6 +177,23 @@ def arranged(form: Form, dims: Sequence[int]) -> Form:
             "export it with T and N left open, and keep them apart from the features",
         )
     return replace(form, axes=axes)
+
+
+def at_step(form: Form, step: int) -> Form:
+    """A value of an earlier time step, or a constant, as one of the time step ``step``.
+
+    Raises:
+        FormError: it is a value of a later one, or of all time steps.
+    """
+    if form.at is None and not form.terms:
+        return replace(form, at=step)
+    if form.at is None:
+        raise FormError("it puts one time step and all of them together", "work on single steps, or on all of them")
+    if form.at > step:
+        raise FormError("it reads a time step that is still to come", "work on the time steps that are there")
+    late = step - form.at
+    terms = tuple(replace(term, delay=term.delay + late) for term in form.terms if term.delay + late <= step)
+    return replace(form, at=step, terms=terms)
 
 
 def transposed(form: Form, order: Sequence[int]) -> Form:
@@ -369,6 +409,9 @@ def in_one_order(first: Form, second: Form) -> tuple[Form, Form]:
     Raises:
         FormError: their time steps and samples do not.
     """
+    if first.at != second.at:  # at the later one of two time steps
+        step = max(form.at for form in (first, second) if form.at is not None)
+        first, second = at_step(first, step), at_step(second, step)
     if first.features != second.features or not _same_order(first.axes, second.axes):
         rank = trailing_features(first)
         first = unwound(first, rank)

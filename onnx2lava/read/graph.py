@@ -6,6 +6,7 @@ Node names are never asked for a meaning, only for the populations' names.
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -16,7 +17,7 @@ from custom_ops.operators import DOMAIN, HETEROGENEOUS_CUBA_LIF, SpikingNeuron
 
 from ..errors import ConversionError, NetworkError
 from ..network import INPUT, CubaNeuron, Dense, Input, Neuron, Population, Shape
-from .axes import SAMPLES, STEPS, Axes, joined, listed, reshaped
+from .axes import SAMPLES, STEPS, Axes, joined, listed, noted_time, reshaped, time_and_batch
 from .budget import Budget
 from .call import Call, Filled, HostValue, Value, described, refusal
 from .evaluate import STANDARD_DOMAINS, evaluated
@@ -26,6 +27,7 @@ from .loop import is_loop, read_loop
 from .neurons import neuron_of, part_of
 from .populations import Populations, arranged, float_neuron
 from .potentials import is_read_by_potential
+from .unrolled import Unrolled
 
 __all__ = ["Reader", "Readout"]
 
@@ -77,6 +79,7 @@ class Reader:
         output: str | None = None,
     ) -> None:
         self.graph = model.graph
+        self._noted_time = noted_time(model.metadata_props)
         self.budget = Budget(size)
         self.inputs: dict[str, Input] = {}
         self.encoded: dict[str, ir.Value] = {}
@@ -94,6 +97,7 @@ class Reader:
         self.outputs: tuple[str, ...] = ()
         self.output = self._output(output)
         self.given = self._read_inputs()
+        self._unrolled = Unrolled(*self.steps_and_samples)
 
     # What a whole graph is.
 
@@ -109,16 +113,89 @@ class Reader:
         before = _ancestors(value for node in neurons for value in node.inputs if value is not None)
         last = [node for node in neurons if node not in before]
         on_host = {node for node in last if is_read_by_potential(node, needed, self.output, self._functions)}
+        on_host |= _same_neurons(on_host)
         neurons = [node for node in neurons if node not in on_host]
         before = _ancestors(value for node in neurons for value in node.inputs if value is not None)
         for node in self.graph:
             if node in needed and (node in before or (_is_neuron(node) and node not in on_host)):
                 self.read_node(node)
+        self._join_steps([node for node in needed if node not in before and (node in on_host or not _is_neuron(node))])
         if not self.populations:
             raise self._nothing_for_loihi(on_host)
         if self._images and len(self.encoded) == 1:
             self._name_the_only_input()
         return self._readout(needed)
+
+    def _join_steps(self, behind: Iterable[ir.Node]) -> None:
+        """Let what is behind neurons that the file runs step by step read all of their time steps, which is what Loihi gives."""
+        count = self.steps_and_samples[0]
+        moved: dict[ir.Value, ir.Value] = {}
+        for name, spikes, steps in self._unrolled.finished():
+            if self._spikes.pop(steps[0], None) != name:  # a gate, which the file has as something else
+                continue
+            origin = tuple(str(value.name) for value in steps) if len(steps) == count else None
+            self.populations = [replace(each, origin=origin) if each.name == name else each for each in self.populations]
+            whole = self._appended("Concat", steps, name, axis=0)[0]
+            self._values[whole], self._spikes[whole] = spikes, name
+            parts = np.array([1] * len(steps) + [count - len(steps)] * (len(steps) < count), np.int64)
+            sizes = ir.Value(name=f"{name}/sizes", const_value=ir.tensor(parts))
+            self.graph.register_initializer(sizes)
+            moved.update(zip(steps, self._appended("Split", [whole, sizes], name, len(parts), axis=0), strict=False))
+        if moved:
+            for node in behind:
+                for index, value in enumerate(node.inputs):
+                    if value is not None:
+                        node.replace_input_with(index, self._moved(value, moved))
+            self.graph.sort()
+            self._find_sequences()
+
+    def _moved(self, value: ir.Value, moved: dict[ir.Value, ir.Value]) -> ir.Value:
+        """What stands for ``value`` on the host, where ``moved`` says what stands for others: what is made of those is made
+        again."""
+        waiting = [value]
+        while waiting:
+            node = waiting[-1].producer()
+            form = self._values.get(waiting[-1])
+            if waiting[-1] in moved:
+                waiting.pop()
+            elif node is None or _is_neuron(node) or not isinstance(form, Form) or form.at is None:
+                moved[waiting[-1]] = waiting[-1]
+            elif further := [each for each in node.inputs if each is not None and each not in moved]:
+                waiting += further
+            else:
+                given = [None if each is None else moved[each] for each in node.inputs]
+                again = ir.Node("", node.op_type, given, node.attributes.values(), num_outputs=len(node.outputs))
+                moved.update(zip(node.outputs, self._append(again, f"{node.name}/again"), strict=True))
+        return moved[value]
+
+    def _appended(self, operator: str, inputs: Sequence[ir.Value], name: str, count: int = 1, **given: int) -> Sequence[ir.Value]:
+        return self._append(ir.node(operator, inputs, given, num_outputs=count), f"{name}/{operator}")
+
+    def _append(self, node: ir.Node, name: str) -> Sequence[ir.Value]:
+        node.name = name
+        for at, value in enumerate(node.outputs):
+            value.name = f"{name}:{at}"
+        self.graph.append(node)
+        return node.outputs
+
+    def _find_sequences(self) -> None:
+        """Values that are all time steps of a population's spikes, put together again: as outputs they need no readout."""
+        for node in self.graph:
+            known = all(value is None or value in self._values or value.const_value is not None for value in node.inputs)
+            if not known or not node.outputs or node.outputs[0] in self._values or node.op_type not in _ARRANGING:
+                continue
+            try:
+                self.read_node(node)
+            except ConversionError:
+                continue
+            form = self._values.get(node.outputs[0])
+            if not isinstance(form, Form) or form.at is not None or len(form.terms) != 1 or form.has_constant:
+                continue
+            (term,) = form.terms
+            plain = source(term.source, lead_axes(*self.steps_and_samples), term.shape, self.budget)
+            alone = (term.delay, term.steps, term.divisor) == (0, (), 1) and term.source in self._taken
+            if alone and reshaped(plain.axes, form.dims) == form.axes:
+                self._spikes[node.outputs[0]] = term.source
 
     def _nothing_for_loihi(self, on_host: Iterable[ir.Node]) -> ConversionError:
         more = " behind the one that turns images into spikes" if self.encoded else ""
@@ -144,7 +221,13 @@ class Reader:
             neuron: of the population.
             shown: whether its spikes are what the operator gives, so that they can be compared.
         """
-        made = self._maker.whole(call, self._name(call.node), neuron, sums)
+        if sums.at is not None:
+            finish = partial(self._gate, neuron)
+            return self._unrolled.gate(call, sums, neuron, lambda: self._reserved(call.node), finish)
+        return self._gate(neuron, self._name(call.node), call, sums, shown=shown)
+
+    def _gate(self, neuron: CubaNeuron, name: str, call: Call, sums: Form, *, shown: bool = False) -> Form:
+        made = self._maker.whole(call, name, neuron, sums)
         spikes = source(made.name, lead_axes(*self.steps_and_samples), made.shape, self.budget)
         axes = tuple(map(joined, sums.axes))
         if shown and reshaped(spikes.axes, sums.dims) == axes:
@@ -197,11 +280,8 @@ class Reader:
     def _read_input(self, value: ir.Value, count: int) -> tuple[int, int]:
         shape = list(value.shape or ())
         names = [dim if isinstance(dim, int) else dim.value for dim in shape]
-        time = names.index("T") if "T" in names else None
-        batch = names.index("N") if "N" in names else None
-        static = self._images and time is None and batch == 0  # an image that the network repeats over time
-        if not static and (time is None or batch is None):
-            time, batch = 0, 1
+        time, batch = time_and_batch(names, self._noted_time, images=self._images)
+        static = time is None  # an image that the network repeats over time
         rest = [dim for axis, dim in enumerate(shape) if axis not in (time, batch)]
         known = [dim for dim in rest if isinstance(dim, int) and dim > 0]
         if len(shape) < 3 - static or len(known) != len(rest) or not 1 <= len(rest) <= 3:
@@ -355,8 +435,10 @@ class Reader:
                 return self._encode(call, first)
             form = self._sums(call)
             read = neuron_of(node.op_type.removeprefix(_RECURRENT)) if node.domain == DOMAIN else None
+            if read is not None and self._unrolled.is_step(form):
+                return self._unrolled.step(call, form, lambda: self._reserved(node), partial(self._operator, read(call)))
             if read is not None:
-                return self._operator(call, read(call), form)
+                return self._operator(read(call), self._name(node), call, form)
             function = self._functions.get((node.domain, node.op_type))
             if function is not None and is_loop(function):
                 return self._loop(call, function, form)
@@ -377,7 +459,7 @@ class Reader:
         form = call.form()
         rank = len(form.axes) - 2
         expected = lead_axes(*self.steps_and_samples)
-        if rank < 1 or form.axes[:2] != expected:
+        if rank < 1 or (form.axes[:2] != expected and not self._unrolled.is_step(form)):
             call.refuse(
                 f"its input is [{listed(form.dims)}], not [T, N, {listed(form.features)}]", "put time first, and unfold it"
             )
@@ -386,11 +468,10 @@ class Reader:
             return unwound(form, rank)
         return form
 
-    def _operator(self, call: Call, neuron: CubaNeuron | SpikingNeuron, form: Form) -> Form:
+    def _operator(self, neuron: CubaNeuron | SpikingNeuron, name: str, call: Call, form: Form) -> Form:
         recurrent = call.node.op_type.startswith(_RECURRENT)
         kind = call.node.op_type.removeprefix(_RECURRENT)
         rest = list(call.inputs[1:])
-        name = self._name(call.node)
         if recurrent:
             weight = call.constant(1)
             features = form.features
@@ -473,6 +554,11 @@ class Reader:
         self.encoded[name] = call.node.outputs[0]
         return source(name, lead_axes(*self.steps_and_samples), shape, self.budget, declared[2:])
 
+    def _reserved(self, node: ir.Node) -> str:
+        name = self._name(node)
+        self._taken.add(name)
+        return name
+
     def _name(self, node: ir.Node) -> str:
         stem = (node.name or "").rpartition("/")[0] or f"layer{len(self.populations)}"
         if not self._is_taken(stem):
@@ -488,6 +574,23 @@ class Reader:
 
     def _is_taken(self, name: str) -> bool:
         return name in self._taken or name in self.inputs
+
+
+_ARRANGING = ("Concat", "Identity", "Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that leave all numbers as they are."""
+
+
+def _same_neurons(nodes: Iterable[ir.Node]) -> set[ir.Node]:
+    """The nodes of earlier time steps of the same neurons, which hold on to each other by their states."""
+    found: set[ir.Node] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        before = [None if value is None else value.producer() for value in node.inputs[1:]]
+        more = [each for each in before if each is not None and _is_neuron(each) and each not in found]
+        found.update(more)
+        waiting += more
+    return found
 
 
 def _is_neuron(node: ir.Node) -> bool:

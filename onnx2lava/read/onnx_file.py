@@ -12,6 +12,7 @@ from custom_ops.operators import DOMAIN, VERSION
 from custom_ops.outlining import outlined
 
 from ..errors import ConversionError
+from ..host import metadata_of
 from ..network import Network, Neuron
 from .graph import Reader
 from .host import encoder, readout
@@ -35,7 +36,7 @@ def read_onnx(model: Source, *, input: InputKind | None = None, output: str | No
     if input not in (None, *get_args(InputKind)):
         raise ConversionError(f"There is no input kind {input!r}: choose from {', '.join(get_args(InputKind))}.")
     proto, graph_model = opened(model)
-    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    metadata = metadata_of(proto)
     if input is None:
         seen = metadata.get(SEEN)
         input = "images" if seen == "images" else "counts" if seen == "counts" else "spikes"

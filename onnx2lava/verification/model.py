@@ -17,7 +17,7 @@ import custom_ops
 from custom_ops.model_file import read_model
 
 from ..errors import ConversionError
-from ..host import Layout, layout
+from ..host import Layout, layout, metadata_of
 from ..network import Array, Network, Neuron
 from ..targets.onnx import ORT, to_onnx
 
@@ -150,7 +150,13 @@ def _given(proto: onnx.ModelProto, network: Network[Neuron], output: str | None)
     model = onnx.ModelProto()
     model.CopyFrom(proto)
     made = {value: node.name.rpartition("/")[0] for node in model.graph.node for value in node.output}
-    layers = {each.name: each.origin for each in network.populations if each.origin is not None and each.origin in made}
+    layers: dict[str, str] = {}
+    for each in network.populations:
+        if isinstance(each.origin, tuple) and all(value in made for value in each.origin):  # one time step each
+            layers[each.name] = f"{each.name}/all time steps"
+            model.graph.node.append(onnx.helper.make_node("Concat", each.origin, [layers[each.name]], axis=0))
+        elif isinstance(each.origin, str) and each.origin in made:
+            layers[each.name] = each.origin
     encoder = {name: given.origin for name, given in network.inputs.items() if given.origin is not None and given.origin in made}
     shown = {value.name for value in model.graph.output}
     wanted = [value for value in dict.fromkeys((*layers.values(), *encoder.values())) if value not in shown]
@@ -164,7 +170,7 @@ def _given(proto: onnx.ModelProto, network: Network[Neuron], output: str | None)
         output=output or proto.graph.output[0].name,
         samples=_fixed_samples(proto),
         inputs={
-            value.name: layout(value, images=network.encoder is not None)
+            value.name: layout(value, metadata_of(proto), images=network.encoder is not None)
             for value in proto.graph.input
             if value.name not in {tensor.name for tensor in proto.graph.initializer}
         },
@@ -173,7 +179,7 @@ def _given(proto: onnx.ModelProto, network: Network[Neuron], output: str | None)
 
 def _fixed_samples(proto: onnx.ModelProto) -> int | None:
     dims = proto.graph.input[0].type.tensor_type.shape.dim
-    batch = layout(proto.graph.input[0], images=True).batch
+    batch = layout(proto.graph.input[0], metadata_of(proto), images=True).batch
     return dims[batch].dim_value or None if batch < len(dims) else None
 
 

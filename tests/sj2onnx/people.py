@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import torch
 import torch.nn.functional as F
-from spikingjelly.activation_based import functional, layer, neuron, rnn, surrogate
+from spikingjelly.activation_based import base, functional, layer, neuron, rnn, surrogate
 from torch import nn
 
 import sj2onnx
@@ -307,6 +307,42 @@ class Feedback(nn.Module):
             h = self.lif(self.fc(x_t) + self.back(h))
             out.append(h)
         return torch.stack(out)
+
+
+class Cell(base.MemoryModule):  # type: ignore[misc]
+    """A recurrent layer of one's own, which keeps its spikes and goes through the sequence itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.back, self.lif = nn.Linear(20, 8), nn.Linear(8, 8), neuron.LIFNode()
+        self.register_memory("y", None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = []
+        for x_t in x:
+            self.y = torch.zeros(x.shape[1], 8) if self.y is None else self.y
+            self.y = self.lif(self.fc(x_t) + self.back(self.y))
+            out.append(self.y)
+        return torch.stack(out)
+
+
+class RecurrentConvolution(nn.Module):
+    """The spikes of the step before come back through a convolution, those of all steps go on through a pool; time second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.back = nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        self.bn, self.lif, self.pool = nn.BatchNorm2d(3), neuron.LIFNode(), nn.MaxPool2d(2)
+        self.fc = nn.Linear(12, 5)
+        self.out = neuron.IFNode()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.zeros(x.shape[0], 3, 4, 4)
+        rate = 0
+        for t in range(x.shape[1]):
+            h = self.lif(self.bn(self.conv(x[:, t])) + self.back(h))
+            rate = rate + self.out(self.fc(self.pool(h).flatten(1)))
+        return rate / x.shape[1]
 
 
 # Membrane potentials.
@@ -614,6 +650,8 @@ NETWORKS: dict[str, Entry] = {
     "multi_step_forward": Entry(MultiStepForward),
     "seq_to_ann_forward": Entry(SeqToAnn, (4, 3, 2, 8, 8), "TN..."),
     "loop with feedback": Entry(Feedback, free=".N."),
+    "recurrent cell of one's own": Entry(Cell, free=".N."),
+    "loop with a recurrent convolution, time second": Entry(RecurrentConvolution, (3, 5, 2, 4, 4), "N....", "spikes"),
     "rate and potential": Entry(RateAndPotential),
     "last potential, infinite threshold": Entry(LastPotential),
     "v_seq, infinite threshold": Entry(PotentialSequence),

@@ -72,7 +72,6 @@ STAYS = {
         ("tutorial: DQN, potential of a subclass", "spiking_dqn_state", "spiking_a2c", "spiking_ppo", "ilc_san, raw"),
         "the potential is read, so that it stays on the host",
     ),
-    "loop with feedback": "it drops the first spikes",
     "started charged": "it picks time steps or samples",
     **dict.fromkeys(
         ("reset value, IFNode", "reset value, LIFNode", "reset value, ParametricLIFNode", "used twice"),

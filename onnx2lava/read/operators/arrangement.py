@@ -9,10 +9,11 @@ import numpy as np
 import onnx_ir as ir
 
 from ...network import Array, Conv
-from ..axes import TIME, listed
+from ..axes import STEPS, TIME, listed
 from ..call import Call, Filled, Operator, Value
 from ..features import joined_along, lead_of, picked, selected
 from ..form import Form, arranged, axis_kind, delayed, ending_at, mapped_to, transposed
+from ..one_step import joined_in_time, one_step
 from ..repeating import repeated
 from .functions import of_spikes
 
@@ -218,6 +219,8 @@ def _part(call: Call, form: Form, axis: int, index: range) -> Form:
         if axis_kind(form, axis) != "F":
             call.refuse("it cuts samples, or several axes at once", "cut time steps or features")
         return selected(form, axis, np.array(index, np.int64))
+    if len(index) == 1 and form.dims[axis] > 2 and _is_known(form, axis):
+        return one_step(form, axis, index.start)
     if axis or index.step != 1:
         call.refuse("it takes some time steps and leaves out others", "put it behind the last spiking layer")
     # It may take zeros away again at the beginning; the end is up to whoever asks for T steps.
@@ -239,11 +242,18 @@ def _gather(call: Call) -> Value:
     if indices.size == 0 or indices.min() < -size or indices.max() >= size:
         call.refuse(f"it picks elements that are not among {size}", "pick elements that there are")
     index = indices.reshape(-1).astype(np.int64) % size
-    if size > 1 or index.size > 1:
+    if index.size == 1 and axis_kind(form, axis) == TIME and _is_known(form, axis):
+        form = one_step(form, axis, int(index[0]))
+    elif size > 1 or index.size > 1:
         if axis_kind(form, axis) != "F":
             call.refuse("it picks time steps or samples", "put it behind the last spiking layer")
         form = selected(form, axis, index)
     return form if indices.ndim == 1 else arranged(form, form.dims[:axis] + indices.shape + form.dims[axis + 1 :])
+
+
+def _is_known(form: Form, axis: int) -> bool:
+    """Whether the file says how many time steps there are, of which several then can be looked at one by one."""
+    return form.at is None and 1 < form.dims[axis] != STEPS
 
 
 def _gather_constant(call: Call, inputs: list[Array]) -> Array:
@@ -296,9 +306,11 @@ def _blocks(call: Call) -> Value:
 def _split(call: Call) -> Value | tuple[Value, ...]:
     form = call.form()
     axis = call.axis(len(form.axes), 0)
+    size, count = form.dims[axis], len(call.node.outputs)
+    if axis_kind(form, axis) == TIME and size == count and _is_known(form, axis):
+        return tuple(one_step(form, axis, step) for step in range(size))
     if axis_kind(form, axis) != "F":
         call.refuse("it splits time steps or samples", "split features")
-    size, count = form.dims[axis], len(call.node.outputs)
     if call.has(1):
         sizes = call.whole_numbers(1, _FEW)
     else:
@@ -313,7 +325,7 @@ def _split(call: Call) -> Value | tuple[Value, ...]:
 def _concat(call: Call) -> Value:
     rank = next(len(value.dims) for value in call.inputs if isinstance(value, Form | Filled))
     axis = call.axis(rank)
-    parts = [_zeros(value) for value in call.inputs]
+    parts: Sequence[Value | None] = [_zeros(value) for value in call.inputs]
     forms = [part for part in parts if isinstance(part, Form)]
     if not forms:
         call.refuse("it joins numbers whose size depends on T or N", "join spikes")
@@ -321,7 +333,11 @@ def _concat(call: Call) -> Value:
         call.refuse("it joins values of different ranks", "join values of one shape")
     if len(parts) == 1:
         return forms[0]
-    if axis_kind(forms[0], axis) == TIME or (axis == 0 and len(forms) == 1):
+    if any(form.at is not None for form in forms):  # zeros, too, are then the spikes of a time step
+        parts = forms = [call.form(index) for index in range(len(parts))]
+        if not forms[-1].axes[axis]:
+            return joined_in_time(forms, axis)
+    elif axis_kind(forms[0], axis) == TIME or (axis == 0 and len(forms) == 1):
         return _steps_joined(call, axis, parts)
     others = [form.dims[:axis] + form.dims[axis + 1 :] for form in forms]
     if len(forms) != len(parts) or any(other != others[0] for other in others):

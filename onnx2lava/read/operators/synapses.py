@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 
 from ...network import Array, Conv, ConvTranspose, Pads
-from ..call import Call, Operator, Value
+from ..call import Call, Filled, Operator, Value
 from ..features import selected
 from ..form import Form, mapped_along_last, mapped_to, scaled, shifted, transposed
 from .products import matrices_of_spikes
@@ -167,7 +167,7 @@ def _gemm(call: Call) -> Value:
 def _matmul(call: Call) -> Value:
     if isinstance(call.inputs[0], Form) and isinstance(call.inputs[1], Form):
         return matrices_of_spikes(call)
-    if not isinstance(call.inputs[0], Form):
+    if not isinstance(call.inputs[0], Form | Filled):
         form, weight = call.form(1), call.constant(0)
         if weight.ndim != 2 or len(form.dims) < 2:
             call.refuse("its first input is not a matrix", "use layer.Linear")
