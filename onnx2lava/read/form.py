@@ -467,28 +467,28 @@ def axis_kind(form: Form, axis: int) -> str:
     return kinds.pop() if len(kinds) == 1 else FEATURE if not kinds else ""
 
 
-def delayed(form: Form, steps: int) -> Form:
-    """With ``steps`` time steps of zeros before it, or, below zero, as many of them taken away; its first axis is time.
+def delayed(form: Form, steps: int, axis: int = 0) -> Form:
+    """With ``steps`` time steps of zeros before it, or, below zero, as many of them taken away; time is along ``axis``.
 
     Raises:
         FormError: spikes themselves would be taken away, or a constant would have to begin later.
     """
-    if any(atom.kind != TIME for atom in form.axes[0]) or (not form.axes[0] and form.dims[0] != 1):
+    if any(atom.kind != TIME for atom in form.axes[axis]) or (not form.axes[axis] and form.dims[axis] != 1):
         raise FormError("its first axis is not time alone", "put time first")
-    if form.has_constant:
+    if form.has_constant and steps:
         raise FormError("it delays sums that a bias is in already", "put the delay before the synapse")
     if any(term.delay + steps < 0 for term in form.terms):
         raise FormError(
             "it drops the first spikes",
             "let the network begin with the first step, and put what feeds spikes back into a LinearRecurrentContainer",
         )
-    axes = (_of_size(TIME, form.dims[0] + steps), *form.axes[1:])
-    return replace(form, axes=axes, terms=tuple(replace(term, delay=term.delay + steps) for term in form.terms))
+    late = ending_at(form, form.dims[axis] + steps, axis)
+    return replace(late, terms=tuple(replace(term, delay=term.delay + steps) for term in form.terms))
 
 
-def ending_at(form: Form, length: int) -> Form:
-    """Its first axis, time, as long as ``length``."""
-    return replace(form, axes=(_of_size(TIME, length), *form.axes[1:]))
+def ending_at(form: Form, length: int, axis: int = 0) -> Form:
+    """The axis of time as long as ``length``."""
+    return replace(form, axes=(*form.axes[:axis], _of_size(TIME, length), *form.axes[axis + 1 :]))
 
 
 def _of_size(kind: str, size: int) -> tuple[Atom, ...]:

@@ -8,8 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, seed, settings
+from hypothesis import strategies as st
 
 import custom_ops
+from custom_ops.operators import OPERATORS
 from onnx2lava import Conv, Dense, load, verify
 from onnx2lava.errors import ConversionError
 from onnx2lava.targets.numpy import simulate
@@ -127,3 +129,77 @@ def properties(graph: FloatGraph) -> Iterator[str]:
             yield f"decay_input {given_['decay_input']}"
         if node.domain == "snn" and given_["v_reset"]:
             yield "reset below 0" if given_["v_reset"] < 0 else "reset above 0"
+
+
+@st.composite
+def convolutions_over_time(draw: st.DrawFn) -> tuple[onnx.ModelProto, np.ndarray]:
+    """A file whose convolution goes over time, ``[N, C, T]`` or with an image behind, without a look ahead; and an input."""
+    image = draw(st.sampled_from([(), (5,), (4, 3)]))
+    groups, taps, apart = draw(st.sampled_from([1, 2])), draw(st.integers(1, 4)), draw(st.integers(1, 2))
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    weight = rng.integers(-4, 7, (4, 2 // groups, taps, *(3 for _ in image))) / 8
+    weight[:, :, rng.random(taps) < 0.2] = 0
+    before = apart * (taps - 1)
+    order = [1, 2, 0, *range(3, 3 + len(image))]  # [T, N, C, *] to [N, C, T, *]
+    back = [int(axis) for axis in np.argsort(order)]
+    around = [1] * len(image)
+    if padded := draw(st.booleans()):
+        late, pads = "Pad (moved, pads, , axes)", [0, *around, 0, *around]
+    else:
+        late, pads = "Identity (moved)", [before, *around, before, *around]
+    read, given = ", ".join(map(str, (2, *image))), ", ".join("M" for _ in (2, *image))
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+        g (float[T, N, {read}] input) => (float[T, N, {given}] output) {{
+            moved = Transpose <perm = {order}> (input)
+            late = {late}
+            whole = Conv <pads = {pads}, group = {groups}, dilations = {[apart, *around]}> (late, weight, bias)
+            cut = Slice (whole, start, end, axis)
+            sums = Transpose <perm = {back}> ({"whole" if padded else "cut"})
+            output = snn.LIF <tau = 2.0, decay_input = 0, v_threshold = 1.0, v_reset = 0.0> (sums)
+        }}""")
+    constants = {
+        "weight": weight.astype(np.float32),
+        "bias": (rng.integers(-1, 3, 4) / 8).astype(np.float32),
+        "pads": np.array([before, 0]),
+        "axes": np.array([2]),
+        "start": np.array([0]),
+        "end": np.array([-before or 2**31]),
+        "axis": np.array([2]),
+    }
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
+    model.functions.append(OPERATORS["LIF"].function())
+    return model, (rng.random((6, 2, 2, *image)) < 0.5).astype(np.float32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(convolutions_over_time())
+def test_a_convolution_over_time_is_a_synapse_for_each_number_of_steps(case: tuple[onnx.ModelProto, np.ndarray]) -> None:
+    model, x = case
+    (expected,) = custom_ops.session(model, native=False).run(None, {"input": x})
+    (found,) = simulate(load(model), {"input": x}).values()
+    assert (found.reshape(expected.shape) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("pads", "reason"),
+    [
+        ([1, 1], "it reads time steps that are still to come; pad time at the front alone"),
+        ([2, 0], ""),
+    ],
+)
+def test_a_convolution_that_looks_ahead_is_refused(pads: list[int], reason: str) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+        g (float[T, N, 2] input) => (float[T, N, 2] output) {{
+            moved = Transpose <perm = [1, 2, 0]> (input)
+            sums = Conv <pads = {pads}> (moved, weight)
+            back = Transpose <perm = [2, 0, 1]> (sums)
+            output = snn.IF <v_threshold = 1.0, v_reset = 0.0> (back)
+        }}""")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((2, 2, 3), np.float32), "weight"))
+    model.functions.append(OPERATORS["IF"].function())
+    if reason:
+        with pytest.raises(ConversionError, match=reason):
+            load(model)
+    else:  # which is what to do about it
+        (population,) = load(model).populations
+        assert sorted(edge.delay for edge in population.edges) == [0, 1, 2]

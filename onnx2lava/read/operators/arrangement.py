@@ -221,10 +221,10 @@ def _part(call: Call, form: Form, axis: int, index: range) -> Form:
         return selected(form, axis, np.array(index, np.int64))
     if len(index) == 1 and form.dims[axis] > 2 and _is_known(form, axis):
         return one_step(form, axis, index.start)
-    if axis or index.step != 1:
+    if index.step != 1:
         call.refuse("it takes some time steps and leaves out others", "put it behind the last spiking layer")
     # It may take zeros away again at the beginning; the end is up to whoever asks for T steps.
-    return ending_at(delayed(form, -index.start), len(index))
+    return ending_at(delayed(form, -index.start, axis), len(index), axis)
 
 
 def _slice_constant(call: Call, inputs: list[Array]) -> Array:
@@ -379,9 +379,14 @@ def _pad(call: Call) -> Value:
     if mode != "constant":
         return _padded_with_its_own(call, form, {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}, mode)
     around = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes) if pads[i] or pads[i + len(axes)]}
-    if 0 in around and axis_kind(form, 0) == TIME and around[0][0] >= 0 >= around[0][1]:
-        low, high = around.pop(0)
-        form = ending_at(delayed(form, low), form.dims[0] + low + high)
+    for axis in [axis for axis in around if axis_kind(form, axis) == TIME]:
+        low, high = around.pop(axis)
+        if high > 0:
+            call.refuse(
+                "it adds time steps behind the last one, so that what follows runs longer than its input",
+                "pad time at the front alone, F.pad(x, (kernel_size - 1, 0)), and give the input steps of zeros at its end",
+            )
+        form = ending_at(delayed(form, low, axis), form.dims[axis] + low + high, axis)
     image = set(around) <= {rank - 2, rank - 1} and all(axis_kind(form, axis) == "F" for axis in range(rank - 3, rank))
     if around and image and rank >= 4 and not form.has_constant:
         (top, bottom), (left, right) = around.get(rank - 2, (0, 0)), around.get(rank - 1, (0, 0))

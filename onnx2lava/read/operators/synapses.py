@@ -5,10 +5,22 @@ from math import prod
 
 import numpy as np
 
-from ...network import Array, Conv, ConvTranspose, Pads
+from ...network import Array, Conv, ConvTranspose, Dense, Pads
+from ..axes import TIME
 from ..call import Call, Filled, Operator, Value
 from ..features import selected
-from ..form import Form, mapped_along_last, mapped_to, scaled, shifted, transposed
+from ..form import (
+    Form,
+    added,
+    axis_kind,
+    delayed,
+    ending_at,
+    mapped_along_last,
+    mapped_to,
+    scaled,
+    shifted,
+    transposed,
+)
 from .products import matrices_of_spikes
 
 __all__ = ["SYNAPSES", "image_rank", "read_pads"]
@@ -27,11 +39,59 @@ def image_rank(call: Call, form: Form) -> int:
 
 def _conv(call: Call) -> Value:
     form, weight = call.form(), call.constant(1)
+    time = [axis for axis in range(2, len(form.dims)) if axis_kind(form, axis) == TIME]
+    if time and weight.ndim == len(form.dims) <= 5:
+        return _conv_over_time(call, form, weight, time[0])
     rank = image_rank(call, form)
     _check_rank(call, weight, rank)
     strides, dilations, pads = _window(call, form, weight.shape[2:])
     step = Conv(_as_image(weight), strides, pads, dilations, call.get_int("group", 1))
     return _with_bias(call, mapped_to(form, step, rank), len(weight), rank)
+
+
+def _conv_over_time(call: Call, form: Form, weight: Array, axis: int) -> Value:
+    """A convolution along time, ``[N, C, T]`` or with an image behind: for each place of its kernel a synapse that is so late."""
+    sides, groups = len(form.dims) - 2, call.get_int("group", 1)
+    strides, dilations = list(call.get_ints("strides", sides)), list(call.get_ints("dilations", sides))
+    pads = list(call.get_ints("pads", 2 * sides, [0] * 2 * sides))
+    if call.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or strides.pop(axis - 2) != 1:
+        call.refuse("it takes some time steps and leaves out others, or pads them", "use stride 1 along time, and write pads out")
+    after, before, apart = pads.pop(sides + axis - 2), pads.pop(axis - 2), dilations.pop(axis - 2)
+    length = form.dims[axis] + before + after - apart * (weight.shape[axis] - 1)
+    order = [axis, *(each for each in range(len(form.dims)) if each != axis)]
+    total: Form | None = None
+    for place in range(weight.shape[axis]):
+        at = np.take(weight, place, axis)
+        late = before - apart * place
+        if total is not None and not at.any():
+            continue
+        if any(term.delay + late < 0 for term in form.terms):
+            call.refuse(
+                "it reads time steps that are still to come",
+                "pad time at the front alone, F.pad(x, (kernel_size - 1, 0)), so that no step reads later ones",
+            )
+        part = transposed(ending_at(delayed(form, late, axis), length, axis), order)
+        if sides == 1:
+            part = mapped_to(part, Dense(_whole_matrix(call, at, groups)), 1)
+        else:
+            window = _two(strides), _four(pads), _two(dilations)
+            part = mapped_to(part, Conv(_as_image(at), *window, groups), sides)
+        total = part if total is None else added(total, part)
+    if total is None:
+        call.refuse("its kernel has no elements", "use a kernel of at least one element")
+    return _with_bias(call, transposed(total, np.argsort(order).tolist()), len(weight), sides + 1)
+
+
+def _whole_matrix(call: Call, weight: Array, groups: int) -> Array:
+    """``[O, I / groups]`` as one matrix ``[O, I]``."""
+    if groups == 1:
+        return weight
+    outputs, inputs = weight.shape
+    call.budget.take(outputs * inputs * groups)
+    whole = np.zeros((outputs, groups, inputs), weight.dtype)
+    rows = np.arange(outputs)
+    whole[rows, rows // max(outputs // groups, 1)] = weight
+    return whole.reshape(outputs, groups * inputs)
 
 
 def _conv_transpose(call: Call) -> Value:
