@@ -71,9 +71,10 @@ class Graph:
             return x * number["scale"]
         if kind == "Delay":
             state.setdefault("line", []).append(x)
-            steps = round(float(number["delay"].reshape(-1)[0]) / DT)
-            line = state["line"]
-            return line[-1 - steps] if len(line) > steps else torch.zeros_like(x)
+            late, line, delayed = (number["delay"] / DT).round().int(), state["line"], torch.zeros_like(x)
+            for steps in range(min(len(line), int(late.max()) + 1)):
+                delayed = torch.where(late == steps, line[-1 - steps], delayed)
+            return delayed
         if kind == "Threshold":
             return (x > number["threshold"]).double()
         if kind == "Output":
@@ -131,7 +132,8 @@ def graphs(draw: st.DrawFn, everything: bool = True) -> Graph:
             )
         if everything and draw(st.integers(0, 3)) == 0:
             given = graph.shapes[last]
-            add(f"delay{index}", nir.Delay(np.full(given, draw(st.integers(0, 2)) * DT)), given)
+            late = rng.integers(0, 3, given) if draw(st.booleans()) else np.full(given, draw(st.integers(0, 2)))
+            add(f"delay{index}", nir.Delay(late * DT), given)
         _synapse(draw, rng, graph, add, index, everything)
         if everything and draw(st.integers(0, 3)) == 0:
             given = graph.shapes[last]

@@ -296,8 +296,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a threshold below the reset": (lambda: _graph(_FC, _lif(v_reset=2.0)), "not above its reset"),
     "not a number": (lambda: _graph(_FC, _lif(r=np.nan)), "r is missing, or not all of it is finite"),
     "a matrix that does not fit": (lambda: _graph(nir.Input({"input": np.array([5])}), _FC, _IF), "reads one axis"),
+    "an edge to nowhere": (
+        lambda: nir.NIRGraph({"input": nir.Input([3]), "n": _IF}, [("input", "n"), ("n", "gone")], type_check=False),
+        "does not exist: write the graph again, with edges between its nodes input, n.",
+    ),
     "half a step": (lambda: _graph(nir.Delay(np.full(4, 1.5e-4)), _FC, _IF), "whole numbers of steps"),
-    "delays that differ": (lambda: _graph(nir.Delay(np.arange(4) * 1e-4), _FC, _IF), "delays differ from neuron to neuron"),
     "a loop without neurons": (
         lambda: nir.NIRGraph(
             {"input": nir.Input([3]), "a": nir.Linear(np.eye(3)), "n": _IF, "output": nir.Output([3])},

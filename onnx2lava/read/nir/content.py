@@ -18,6 +18,7 @@ from ..hdf5 import Group, room_for
 __all__ = ["Content", "Node", "content_of", "is_nir_file"]
 
 _DEEPEST = 16  # graphs within graphs
+_SHOWN = 8  # nodes in a message
 _MOST_NODES = 2**16
 _GRAPH = "NIRGraph"
 
@@ -165,7 +166,11 @@ def _unfold(graph: Fields, path: str, nodes: dict[str, Node], edges: list[tuple[
         exits[name] = [f"{own}.{each}" for each, node in within.items() if node.get("type") == "Output"]
     for edge in _edges(graph.get("edges"), path):
         if any(end not in entries for end in edge):
-            raise ConversionError(f"The NIR edge {edge} of {path or 'the graph'!r} leads from or to a node that does not exist.")
+            there = ", ".join(list(entries)[:_SHOWN]) + " …" * (len(entries) > _SHOWN)
+            raise ConversionError(
+                f"The NIR edge {edge} of {path.rstrip('.') or 'the graph'!r} leads from or to a node that does not exist: write "
+                f"the graph again, with edges between its nodes {there}."
+            )
         came, goes = exits[edge[0]], entries[edge[1]]
         if len(came) != 1 or len(goes) != 1:
             raise ConversionError(

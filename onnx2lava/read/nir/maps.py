@@ -1,6 +1,7 @@
 """What nodes of NIR without neurons do to a form: a table by their types."""
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from ...network import Array, Conv, Dense, Pads
 from ..axes import STEPS
 from ..call import Call
-from ..form import Form, arranged, delayed, divided, ending_at, mapped_to, scaled, shifted
+from ..form import Form, added, arranged, delayed, divided, ending_at, mapped_to, scaled, shifted
 from .content import Node
 
 __all__ = ["MAPS", "array"]
@@ -152,9 +153,10 @@ def _delay(call: Call, node: Node, form: Form, dt: float) -> Form:
         call.refuse(
             f"its delays are {steps.min():g} to {steps.max():g} steps of {dt:g} s", "delay by whole numbers of steps, or give dt"
         )
-    if (whole != whole.flat[0]).any():
-        call.refuse("its delays differ from neuron to neuron", "use one Delay node for each, with one delay")
-    return ending_at(delayed(form, int(whole.flat[0])), form.dims[0])
+    late = np.unique(whole)
+    call.budget.work(0, len(late) ** 2)
+    parts = [ending_at(delayed(scaled(form, whole == each), int(each)), form.dims[0]) for each in late]
+    return reduce(added, parts)
 
 
 MAPS: Mapping[str, Callable[[Call, Node, Form, float], Any]] = {
