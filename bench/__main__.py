@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from rich.console import Console
 
-from custom_ops.atomic_write import replacing
+from custom_ops.files.atomic_write import replacing
 
 from . import conversion, here, training
 from .page import Results, markdown, picture

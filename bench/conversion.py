@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from custom_ops.model_file import write_model
+from custom_ops.files.model_file import write_model
 from onnx2lava import Conv, Dense, Edge, FloatNeuron, Input, Network, Population, load, quantize, save_netx, to_onnx
 from onnx2lava.network import INPUT, Neuron
 

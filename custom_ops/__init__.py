@@ -8,11 +8,11 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from . import reference
-    from .inlining import inlined
+    from .graphs.inlining import inlined
+    from .graphs.over_time import over_time
     from .operators import DOMAIN, OPERATORS, VERSION
-    from .over_time import over_time
-    from .runtime import get_library_path, session
-    from .stream import Stream
+    from .sessions.runtime import get_library_path, session
+    from .sessions.stream import Stream
 
 __all__ = [
     "DOMAIN",
@@ -35,11 +35,11 @@ __all__ = [
 lazy(
     __name__,
     {
-        ".inlining": ("inlined",),
+        ".graphs.inlining": ("inlined",),
         ".operators": ("DOMAIN", "OPERATORS", "VERSION"),
-        ".over_time": ("over_time",),
+        ".graphs.over_time": ("over_time",),
         ".reference": (),
-        ".runtime": ("get_library_path", "session"),
-        ".stream": ("Stream",),
+        ".sessions.runtime": ("get_library_path", "session"),
+        ".sessions.stream": ("Stream",),
     },
 )

@@ -20,8 +20,8 @@ import typer
 import typer.core
 from rich.console import Console
 
-from .atomic_write import replacing
 from .errors import BridgeError, ModelFileError
+from .files.atomic_write import replacing
 from .lazy import missing_package
 from .version import __version__
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import onnx2lava
-from custom_ops.trace import Trace, write_trace
+from custom_ops.files.trace import Trace, write_trace
 from onnx2lava.host import encode
 from onnx2lava.targets import TARGETS
 

@@ -16,8 +16,8 @@ from rich.console import Console
 import onnx2lava
 import sj2onnx
 from custom_ops.errors import BridgeError
-from custom_ops.model_file import write_model
-from custom_ops.trace import Trace, read_trace, write_trace
+from custom_ops.files.model_file import write_model
+from custom_ops.files.trace import Trace, read_trace, write_trace
 from onnx2lava.targets import TARGETS
 from onnx2lava.verification import verify, write_json
 from onnx2lava.verification.sheet import Sheet

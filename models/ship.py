@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from custom_ops.errors import BridgeError
-from custom_ops.model_file import read_model, write_model
-from custom_ops.trace import Trace, read_trace, write_trace
+from custom_ops.files.model_file import read_model, write_model
+from custom_ops.files.trace import Trace, read_trace, write_trace
 
 __all__ = ["main"]
 

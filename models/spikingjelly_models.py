@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 import sj2onnx
-from custom_ops.atomic_write import replacing
+from custom_ops.files.atomic_write import replacing
 from sj2onnx.check import LayerCheck, check
 
 __all__ = ["MODELS", "Entry", "lively", "random_spikes"]

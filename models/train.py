@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from spikingjelly.activation_based import functional
 from torch import nn
 
-from custom_ops.atomic_write import replacing
 from custom_ops.errors import BridgeError, RuntimeUnavailableError
+from custom_ops.files.atomic_write import replacing
 
 from .data import DataError, Dataset, digits, mnist, poisson_spikes
 from .mnist_csnn import FloatMNISTNet, MNISTNet

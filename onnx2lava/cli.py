@@ -102,7 +102,7 @@ def convert(
     What stays on the host is written beside it, for any onnxruntime: NAME.encoder.onnx, which turns images into spikes, and
     NAME.readout.onnx, which turns the last spikes into the network's output (a vote, a mean over time, a linear layer).
     """
-    from custom_ops.trace import read_array
+    from custom_ops.files.trace import read_array
 
     from .conversion import quantize
     from .network import is_loihi
@@ -169,7 +169,7 @@ def estimate_command(
     wide: _Wide = False,
 ) -> None:
     """Say what a sample costs on Loihi: synaptic operations at the rates of some input, spikes, axons, cores, steps, energy."""
-    from custom_ops.trace import read_array
+    from custom_ops.files.trace import read_array
 
     from .estimation import estimate
     from .estimation.table import estimate_notes, estimate_numbers, estimate_table
@@ -237,7 +237,7 @@ def verify_command(
     Encoder and readout take part: images go in, and the accuracy with labels is that of the readout's output, before
     quantisation and after it.
     """
-    from custom_ops.trace import read_array, read_trace
+    from custom_ops.files.trace import read_array, read_trace
 
     from .lava_runtime import NamedRunConfig
     from .outputs import require_apart
@@ -386,7 +386,7 @@ def _completed(path: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 def _kind(path: Path, given: _Kind | None) -> _Kind:
     """What the file is fed with: what was asked for, else what the exporter saw, else spikes."""
-    from custom_ops.model_file import read_model
+    from custom_ops.files.model_file import read_model
 
     if given is not None:
         return given

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from custom_ops.atomic_write import replacing_all, require_writable
 from custom_ops.errors import ModelFileError
-from custom_ops.model_file import write_model
+from custom_ops.files.atomic_write import replacing_all, require_writable
+from custom_ops.files.model_file import write_model
 
 from .errors import BridgeError, ConversionError
 from .host import host_parts

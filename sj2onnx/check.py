@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from custom_ops import DOMAIN
-from custom_ops.runtime import session
-from custom_ops.stream import state_infos
+from custom_ops.sessions.runtime import session
+from custom_ops.sessions.stream import state_infos
 
 from .errors import ExportError, one_line
 from .preparing import copied, unwrapped

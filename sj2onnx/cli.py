@@ -84,7 +84,7 @@ def export_command(
     from spikingjelly.activation_based import functional
 
     from custom_ops import inlined
-    from custom_ops.model_file import write_model
+    from custom_ops.files.model_file import write_model
     from custom_ops.operators import OPSET
 
     from .export import export

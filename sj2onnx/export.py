@@ -16,10 +16,10 @@ from torch import nn
 from torch.distributions import Distribution
 
 from custom_ops import DOMAIN, inlined
-from custom_ops.model_file import write_model
+from custom_ops.files.model_file import write_model
 from custom_ops.operators import OLDEST_OPSET, OPSET
 from custom_ops.operators.definition import with_defaults
-from custom_ops.stream import STATES_KEY, StateInfo
+from custom_ops.sessions.stream import STATES_KEY, StateInfo
 
 from .axes import Axes, find_axes, other_input, other_size
 from .check import Exported, LayerCheck, agrees, compared

@@ -9,7 +9,7 @@ import torch
 
 from custom_ops import get_library_path
 from custom_ops.errors import RuntimeUnavailableError
-from custom_ops.gpu import problem
+from custom_ops.sessions.gpu import problem
 
 from .errors import BlockError
 

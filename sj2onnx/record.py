@@ -6,7 +6,7 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import nn
 
-from custom_ops.trace import Trace
+from custom_ops.files.trace import Trace
 
 from .blocks import BlockContainer
 from .errors import ExportError
@@ -17,7 +17,7 @@ __all__ = ["record"]
 def record(net: nn.Module, x: torch.Tensor, *, labels: npt.ArrayLike | None = None, batch_size: int = 256) -> Trace:
     """Run ``net`` in eval mode and keep its input and the spikes of every spiking block.
 
-    The trace names layers by their module paths, as :func:`sj2onnx.export` does; ``custom_ops.trace.write_trace`` stores it,
+    The trace names layers by their module paths, as :func:`sj2onnx.export` does; ``write_trace`` stores it,
     and ``onnx2lava verify --trace`` compares it with every other runtime. States are reset before and after.
 
     Args:

@@ -15,7 +15,7 @@ from spikingjelly.activation_based.neuron.base_node import NonSpikingBaseNode
 from torch import nn
 
 from custom_ops.operators import OPERATORS, OPSET, Form
-from custom_ops.stream import StateInfo
+from custom_ops.sessions.stream import StateInfo
 
 from .errors import ExportError, one_line
 from .integer_block import IntegerBlock

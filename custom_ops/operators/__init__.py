@@ -45,4 +45,4 @@ OPERATORS: dict[str, Operator] = {
 }
 """Every operator by its name."""
 PRIVATE = frozenset({"CubaBlock"})
-"""What the native library has besides, for :func:`custom_ops.optimize.optimize` alone: no file may use these names."""
+"""What the native library has besides, for :func:`custom_ops.graphs.optimize.optimize` alone: no file may use these names."""

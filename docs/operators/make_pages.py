@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from custom_ops.atomic_write import replacing
+from custom_ops.files.atomic_write import replacing
 from custom_ops.operators import OPERATORS
 
 if __name__ == "__main__":

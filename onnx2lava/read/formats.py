@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from custom_ops.trace import file_kind
+from custom_ops.files.trace import file_kind
 
 from ..errors import ConversionError
 from ..network import Network, Neuron
@@ -36,7 +36,7 @@ class Format:
 
 
 def is_path(model: Any, kind: str) -> bool:
-    """Whether ``model`` is the path of a file that begins as files of ``kind`` do, see :func:`custom_ops.trace.file_kind`."""
+    """Whether ``model`` is the path of a file that begins as files of ``kind`` do, see :func:`file_kind`."""
     return not isinstance(model, bytes) and (isinstance(model, str) or hasattr(model, "__fspath__")) and file_kind(model) == kind
 
 

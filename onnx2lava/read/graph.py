@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.model_file import numbers
+from custom_ops.files.model_file import numbers
 from custom_ops.operators import DOMAIN, HETEROGENEOUS_CUBA_LIF, SpikingNeuron
 
 from ..errors import ConversionError, NetworkError

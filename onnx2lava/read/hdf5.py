@@ -6,7 +6,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from custom_ops.model_file import read_bytes
+from custom_ops.files.model_file import read_bytes
 
 from .budget import Budget
 from .netx import _LARGEST, _ROOM, _ROOM_FACTOR, _Group, _require_sound_heaps

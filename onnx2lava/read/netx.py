@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 
 from custom_ops.errors import ModelFileError
+from custom_ops.files.model_file import read_bytes
 from custom_ops.loihi import DECAY_UNIT, MAX_DELAY, THRESHOLD_MAX, WEIGHT_RANGE
-from custom_ops.model_file import read_bytes
 
 from ..errors import ConversionError, NetworkError
 from ..network import INPUT, OUTPUT, Array, Conv, CubaNeuron, Dense, Edge, Input, Map, Network, Population, Shape

@@ -6,10 +6,10 @@ from typing import Literal, TypeAlias, get_args
 import onnx
 import onnx_ir as ir
 
-from custom_ops.bodies import as_written
-from custom_ops.model_file import read_graph, read_model
+from custom_ops.files.model_file import read_graph, read_model
+from custom_ops.graphs.bodies import as_written
+from custom_ops.graphs.outlining import outlined
 from custom_ops.operators import DOMAIN, VERSION
-from custom_ops.outlining import outlined
 
 from ..errors import ConversionError
 from ..host import metadata_of

@@ -15,7 +15,7 @@ import numpy as np
 
 import custom_ops
 from custom_ops.errors import RuntimeUnavailableError
-from custom_ops.trace import Trace
+from custom_ops.files.trace import Trace
 
 from ..conversion import quantize
 from ..errors import ConversionError, LimitError

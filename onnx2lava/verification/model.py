@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 
 import custom_ops
-from custom_ops.model_file import read_model
+from custom_ops.files.model_file import read_model
 
 from ..errors import ConversionError
 from ..host import Layout, layout, metadata_of

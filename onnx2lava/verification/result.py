@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from custom_ops.atomic_write import replacing
 from custom_ops.errors import ModelFileError
-from custom_ops.model_file import require_file
+from custom_ops.files.atomic_write import replacing
+from custom_ops.files.model_file import require_file
 from custom_ops.terminal import versions
 
 from ..errors import ConversionError

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from custom_ops.errors import ModelFileError
-from custom_ops.trace import Trace, file_kind, read_array, read_arrays
+from custom_ops.files.trace import Trace, file_kind, read_array, read_arrays
 
 from ..errors import ConversionError
 from ..host import fitting

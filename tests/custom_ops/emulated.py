@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 import custom_ops
-from custom_ops import gpu
+from custom_ops.sessions import gpu
 from tests.native_build import NoCompilerError, native_build
 
 from .one_node import block_model, cuba_attributes

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import custom_ops
-from custom_ops import gpu
 from custom_ops.errors import RuntimeUnavailableError
+from custom_ops.sessions import gpu
 
 from .emulated import launches
 from .one_node import INTEGERS, Case

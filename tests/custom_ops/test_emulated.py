@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import custom_ops
 from bench import cuda_network
-from custom_ops import runtime
 from custom_ops.errors import RuntimeUnavailableError
+from custom_ops.sessions import runtime
 
 from .corners import block_corners, corners
 from .emulated import EMULATION, ROOT, block_cases, build, check_unaligned, emulated_library, launches, opened

@@ -21,13 +21,13 @@ import pytest
 from onnx import TensorProto, helper
 
 import custom_ops
-from custom_ops.atomic_write import replacing
-from custom_ops.bodies import AS_WRITTEN, as_written, foreign_functions
 from custom_ops.errors import BridgeError, ModelFileError, StreamError
-from custom_ops.model_file import read_model
+from custom_ops.files.atomic_write import replacing
+from custom_ops.files.model_file import read_model
+from custom_ops.files.trace import Trace, read_array, read_trace, write_trace
+from custom_ops.graphs.bodies import AS_WRITTEN, as_written, foreign_functions
 from custom_ops.operators import OLDEST_OPSET, OPERATORS, OPSET, Form
-from custom_ops.stream import state_infos
-from custom_ops.trace import Trace, read_array, read_trace, write_trace
+from custom_ops.sessions.stream import state_infos
 
 from .one_node import Case
 
@@ -92,7 +92,7 @@ def test_a_trace_reads_what_is_part_of_a_trace_and_is_bounded(tmp_path: Path) ->
     )
     script = textwrap.dedent(f"""
         import resource
-        from custom_ops.trace import read_trace
+        from custom_ops.files.trace import read_trace
         own = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (own + (64 << 20),) * 2)
         print(sorted(read_trace({str(path)!r}).spikes))

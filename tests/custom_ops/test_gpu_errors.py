@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 
 import custom_ops
-from custom_ops import gpu, runtime
 from custom_ops.errors import ModelFileError, RuntimeUnavailableError
+from custom_ops.sessions import gpu, runtime
 
 from .emulated import emulated_library
 from .test_cuda import needs_nvcc
@@ -96,7 +96,7 @@ def test_the_real_library_under_an_old_driver(tmp_path: Path) -> None:
     """
     shared_library(tmp_path / "libcuda.so.1", driver)
     real = Path(custom_ops.__file__).with_name("libsnn_ops_cuda.so")
-    program = f"from custom_ops import gpu; print(gpu.problem({str(real)!r}, 0))"
+    program = f"from custom_ops.sessions import gpu; print(gpu.problem({str(real)!r}, 0))"
     environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path)}
     ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr

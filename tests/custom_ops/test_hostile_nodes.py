@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import custom_ops
 from custom_ops.errors import ModelFileError
-from custom_ops.model_file import read_model
-from custom_ops.optimize import optimize
+from custom_ops.files.model_file import read_model
+from custom_ops.graphs.optimize import optimize
 
 FLOAT = TensorProto.FLOAT
 OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("snn", 1)]

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 import custom_ops
-from custom_ops import runtime
 from custom_ops.errors import ModelFileError, RuntimeUnavailableError
+from custom_ops.sessions import runtime
 
 from .native import Library
 from .one_node import INTEGERS, Case, cuba_lif_cases, float_cases, heterogeneous_cases, recurrent_cases

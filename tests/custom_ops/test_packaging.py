@@ -27,7 +27,7 @@ def test_without_a_compiler_the_install_succeeds_and_says_so(tmp_path: Path, tmp
     source = copy_sources(tmp_path_factory.mktemp("source"))
     wheel, output = build_wheel(source, tmp_path, CXX="/nonexistent/c++", CUDACXX="/nonexistent/nvcc")
     assert wheel.name.endswith("-py3-none-any.whl")
-    assert "custom_ops/runtime.py" in contents(wheel)
+    assert "custom_ops/sessions/runtime.py" in contents(wheel)
     assert not [file for file in contents(wheel) if file.endswith(".so")]
     assert "no C++17 compiler was found" in output
     assert "install a compiler" in output

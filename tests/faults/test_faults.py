@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_ops.atomic_write import replacing
+from custom_ops.files.atomic_write import replacing
 from onnx2lava import load_netx
 
 from .__main__ import MODEL, OUTPUTS, convert

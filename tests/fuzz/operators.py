@@ -160,7 +160,7 @@ class _Run:
 
 def _child(path: Path, seed: int, numbers: range) -> None:
     """Run the cases, here; say before each which it is, and behind it what came of it."""
-    from custom_ops import runtime
+    from custom_ops.sessions import runtime
 
     runtime._LIBRARIES["cpu"] = path
     library = ctypes.CDLL(str(path))

@@ -15,9 +15,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import custom_ops
-from custom_ops.all_nodes import all_nodes
 from custom_ops.errors import BridgeError, ModelFileError
-from custom_ops.model_file import read_model
+from custom_ops.files.model_file import read_model
+from custom_ops.graphs.all_nodes import all_nodes
 from onnx2lava import load, load_netx, to_onnx
 from tests.onnx2lava.networks import assert_same_numbers, examples
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from custom_ops.trace import Trace, read_trace, write_trace
+from custom_ops.files.trace import Trace, read_trace, write_trace
 from onnx2lava import run_lava, run_netx, save_netx, verify
 from onnx2lava.errors import ConversionError, LavaRunError
 from onnx2lava.lava_runtime import NamedRunConfig

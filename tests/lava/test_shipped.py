@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_ops.trace import read_trace
+from custom_ops.files.trace import read_trace
 from onnx2lava import verify
 
 MODELS = Path(__file__).parents[2] / "models"

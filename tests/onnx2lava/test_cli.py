@@ -19,8 +19,8 @@ import pytest
 from rich.console import Console
 
 from custom_ops import __version__
+from custom_ops.files.trace import Trace, read_trace, write_trace
 from custom_ops.terminal import WIDE
-from custom_ops.trace import Trace, read_trace, write_trace
 from onnx2lava import CubaNeuron, load, load_netx, quantize, to_onnx, verify
 from onnx2lava.network import INPUT
 from onnx2lava.outputs import SOURCE

@@ -8,8 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from custom_ops.files.trace import Trace
 from custom_ops.operators import OPERATORS
-from custom_ops.trace import Trace
 from onnx2lava import estimate, load, load_netx, quantize, save_netx, to_onnx, verify
 from onnx2lava.errors import ConversionError, LimitError
 from onnx2lava.host import classes, decode, encode

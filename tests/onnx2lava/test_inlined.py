@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from onnx import helper, numpy_helper
 
 import custom_ops
-from custom_ops.inlining import INLINED
+from custom_ops.graphs.inlining import INLINED
 from onnx2lava import BridgeError, ModelFileError, load, to_onnx
 
 from .networks import assert_same, chains, examples, float_networks, networks, on_grid, random_chains, spikes

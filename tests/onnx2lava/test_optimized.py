@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 import custom_ops
-from custom_ops.optimize import optimize, unfused
+from custom_ops.graphs.optimize import optimize, unfused
 from onnx2lava import Conv, Dense, to_onnx
 from onnx2lava.network import Network
 from onnx2lava.targets.numpy import simulate
@@ -65,10 +65,10 @@ def test_a_network_of_blocks_gives_the_same_spikes(network, outputs, kind, steps
 
 def _run(model, x):
     """On the operators of the optimised model, also with instructions for which a session would not choose it."""
-    options = custom_ops.runtime.onnxruntime.SessionOptions()
+    options = custom_ops.sessions.runtime.onnxruntime.SessionOptions()
     options.register_custom_ops_library(custom_ops.get_library_path())
     serialized = optimize(model).SerializeToString()
-    session = custom_ops.runtime.onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
+    session = custom_ops.sessions.runtime.onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
     return session.run(None, {"input": x})
 
 

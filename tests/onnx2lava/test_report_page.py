@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from custom_ops.trace import Trace
+from custom_ops.files.trace import Trace
 from onnx2lava import to_onnx, verify
 from onnx2lava.errors import ConversionError, ModelFileError
 from onnx2lava.network import INPUT, Conv, CubaNeuron, Edge, Input, Network, Population

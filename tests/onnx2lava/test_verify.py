@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custom_ops.errors import ModelFileError, RuntimeUnavailableError
+from custom_ops.files.trace import Trace
 from custom_ops.operators import OPERATORS
-from custom_ops.trace import Trace
 from onnx2lava import CubaNeuron, quantize, to_onnx, verify
 from onnx2lava.errors import ConversionError, LavaRunError, LimitError
 from onnx2lava.network import INPUT

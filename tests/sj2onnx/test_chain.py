@@ -9,7 +9,7 @@ from spikingjelly.activation_based import neuron
 from torch import nn
 
 import sj2onnx
-from custom_ops.trace import write_trace
+from custom_ops.files.trace import write_trace
 from sj2onnx import BlockContainer, SumPool2d
 from sj2onnx.record import record
 

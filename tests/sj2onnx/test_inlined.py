@@ -19,7 +19,7 @@ from torch import nn
 import custom_ops
 import onnx2lava
 import sj2onnx
-from custom_ops.inlining import inlined
+from custom_ops.graphs.inlining import inlined
 from onnx2lava.errors import ConversionError
 from sj2onnx import BlockContainer, CubaLIFNode
 from tests.onnx2lava.commands import ROOT, run

@@ -16,8 +16,8 @@ from torch import nn
 
 import custom_ops
 import sj2onnx
+from custom_ops.files.trace import write_trace
 from custom_ops.reference import cuba_lif
-from custom_ops.trace import write_trace
 from sj2onnx import BlockContainer, BlockError, CubaLIFNode, SumPool2d
 from sj2onnx.record import record
 

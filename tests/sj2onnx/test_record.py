@@ -8,7 +8,7 @@ import torch
 from spikingjelly.activation_based import functional, neuron
 from torch import nn
 
-from custom_ops.trace import read_trace, write_trace
+from custom_ops.files.trace import read_trace, write_trace
 from sj2onnx import BlockContainer, ExportError, record
 
 

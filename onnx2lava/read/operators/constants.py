@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from custom_ops.model_file import numbers
+from custom_ops.files.model_file import numbers
 
 from ...network import Array
 from ..call import Call, Filled, Operator

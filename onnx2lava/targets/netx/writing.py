@@ -9,8 +9,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from custom_ops.atomic_write import replacing
 from custom_ops.errors import ModelFileError
+from custom_ops.files.atomic_write import replacing
 from custom_ops.version import __version__
 
 from ...network import Array, Conv, CubaNeuron, Map, Network, Neuron, Population, require_loihi

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from custom_ops.atomic_write import replacing
 from custom_ops.errors import MissingPackageError
+from custom_ops.files.atomic_write import replacing
 from custom_ops.loihi import DECAY_UNIT
 
 from ...errors import ConversionError, NetworkError

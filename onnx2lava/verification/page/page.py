@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from custom_ops.atomic_write import replacing
 from custom_ops.errors import ModelFileError
+from custom_ops.files.atomic_write import replacing
 from custom_ops.loihi import WEIGHT_RANGE
 from custom_ops.terminal import versions
 

@@ -14,11 +14,11 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import helper
 
+from ..errors import ModelFileError
+from ..files.model_file import read_model
 from .all_nodes import all_nodes
 from .bodies import signatures
-from .errors import ModelFileError
 from .inlining import INLINED, inlined
-from .model_file import read_model
 
 __all__ = ["outlined"]
 

@@ -3,9 +3,9 @@
 import onnx
 from onnx import helper
 
-from .errors import ModelFileError
-from .model_file import read_model
-from .stream import state_infos
+from ..errors import ModelFileError
+from ..files.model_file import read_model
+from ..sessions.stream import state_infos
 
 __all__ = ["over_time"]
 

@@ -8,19 +8,20 @@ from typing import Any, Literal
 import onnx
 import onnxruntime
 
+from ..errors import ModelFileError, RuntimeUnavailableError
+from ..files.model_file import read_model
+from ..graphs.all_nodes import all_nodes
+from ..graphs.bodies import as_written
+from ..graphs.optimize import optimize
+from ..operators import DOMAIN, OPERATORS
 from . import gpu
-from .all_nodes import all_nodes
-from .bodies import as_written
-from .errors import ModelFileError, RuntimeUnavailableError
-from .model_file import read_model
-from .operators import DOMAIN, OPERATORS
-from .optimize import optimize
 
 __all__ = ["get_library_path", "session"]
 
+_PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = {
-    "cpu": Path(__file__).with_name("libsnn_ops.so"),
-    "cuda": Path(__file__).with_name("libsnn_ops_cuda.so"),
+    "cpu": _PACKAGE / "libsnn_ops.so",
+    "cuda": _PACKAGE / "libsnn_ops_cuda.so",
 }
 
 
@@ -56,7 +57,7 @@ def session(
         model: a path, the serialised bytes, or the model itself.
         native: whether to run the ``snn`` operators with the native library: ``"auto"`` where it is there, ``False`` never
             (the model's own function bodies serve, on any onnxruntime), ``True`` always. The spikes are the same. With the
-            native library, Loihi-integer networks are first rewritten by :func:`custom_ops.optimize.optimize`.
+            native library, Loihi-integer networks are first rewritten by :func:`custom_ops.graphs.optimize.optimize`.
         device: ``"cpu"``, ``"cuda"``, or ``"cuda:1"`` for the second of several GPUs. On a GPU everything runs there where
             onnxruntime has its CUDA provider; where it has not, the ``snn`` operators alone do, and copy their inputs and
             outputs. A session that asks for the GPU never runs on the CPU without a word.

@@ -85,7 +85,7 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Returns:
         A new model with the same inputs, outputs and metadata, whose nodes are all of ONNX's own operators. One entry of its
-        metadata more says which nodes were one operator; :func:`~custom_ops.outlining.outlined` makes the model with functions
+        metadata more says which nodes were one operator; :func:`~.outlining.outlined` makes the model with functions
         of it again.
     """
     if any(entry.key == INLINED for entry in model.metadata_props):  # it has none any more

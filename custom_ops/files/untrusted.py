@@ -9,8 +9,8 @@ import onnx
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from .errors import ModelFileError
-from .operators import DOMAIN, PRIVATE
+from ..errors import ModelFileError
+from ..operators import DOMAIN, PRIVATE
 
 __all__ = ["external_tensors", "load_external_data", "require_few_parts", "require_sound"]
 

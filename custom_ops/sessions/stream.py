@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from .errors import ModelFileError, StreamError
-from .model_file import read_model
+from ..errors import ModelFileError, StreamError
+from ..files.model_file import read_model
 from .runtime import session
 
 __all__ = ["STATES_KEY", "StateInfo", "Stream", "state_infos"]

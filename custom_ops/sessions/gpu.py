@@ -9,7 +9,7 @@ from typing import Any
 
 import onnxruntime
 
-from .errors import RuntimeUnavailableError
+from ..errors import RuntimeUnavailableError
 
 __all__ = [
     "COPIES",

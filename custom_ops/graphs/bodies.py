@@ -12,9 +12,9 @@ from collections.abc import Iterable
 import onnx
 from onnx import AttributeProto, numpy_helper
 
+from ..operators import DOMAIN, OLDEST_OPSET, OPERATORS, OPSET, Form
+from ..operators.definition import with_defaults
 from .all_nodes import all_nodes
-from .operators import DOMAIN, OLDEST_OPSET, OPERATORS, OPSET, Form
-from .operators.definition import with_defaults
 
 __all__ = ["as_written", "foreign_functions", "says_the_same", "signatures"]
 

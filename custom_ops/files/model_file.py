@@ -11,8 +11,8 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
+from ..errors import ModelFileError
 from .atomic_write import replacing
-from .errors import ModelFileError
 from .untrusted import external_tensors, load_external_data, require_few_parts, require_sound
 
 __all__ = ["numbers", "read_bytes", "read_graph", "read_model", "require_file", "write_model"]

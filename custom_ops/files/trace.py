@@ -20,8 +20,8 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import ModelFileError
 from .atomic_write import replacing
-from .errors import ModelFileError
 from .model_file import require_file
 
 __all__ = ["Trace", "file_kind", "read_array", "read_arrays", "read_trace", "write_trace"]

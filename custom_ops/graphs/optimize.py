@@ -16,8 +16,8 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from .model_file import numbers, read_graph
-from .operators import CUBA_LIF, DOMAIN, RECURRENT_CUBA_LIF
+from ..files.model_file import numbers, read_graph
+from ..operators import CUBA_LIF, DOMAIN, RECURRENT_CUBA_LIF
 
 __all__ = ["optimize", "unfused"]
 

@@ -1,0 +1,1 @@
+"""Models rewritten, node by node: without functions and back, over time, for the native library."""
