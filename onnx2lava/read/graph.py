@@ -7,7 +7,9 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -128,20 +130,21 @@ class Reader:
 
     def _join_steps(self, behind: Iterable[ir.Node]) -> None:
         """Let what is behind neurons that the file runs step by step read all of their time steps, which is what Loihi gives."""
-        count = self.steps_and_samples[0]
+        every = self.steps_and_samples[0]
         moved: dict[ir.Value, ir.Value] = {}
+        origins: dict[str, tuple[str, ...] | None] = {}
         for name, spikes, steps in self._unrolled.finished():
             if self._spikes.pop(steps[0], None) != name:  # a gate, which the file has as something else
                 continue
-            origin = tuple(str(value.name) for value in steps) if len(steps) == count else None
-            self.populations = [replace(each, origin=origin) if each.name == name else each for each in self.populations]
+            origins[name] = tuple(str(value.name) for value in steps) if len(steps) == every else None
             whole = self._appended("Concat", steps, name, axis=0)[0]
             self._values[whole], self._spikes[whole] = spikes, name
-            parts = np.array([1] * len(steps) + [count - len(steps)] * (len(steps) < count), np.int64)
-            sizes = ir.Value(name=f"{name}/sizes", const_value=ir.tensor(parts))
-            self.graph.register_initializer(sizes)
+            parts = np.array([1] * len(steps) + [every - len(steps)] * (len(steps) < every), np.int64)
+            (sizes,) = self._appended("Constant", [], name, value=ir.tensor(parts))
+            self._values[sizes] = parts
             moved.update(zip(steps, self._appended("Split", [whole, sizes], name, len(parts), axis=0), strict=False))
         if moved:
+            self.populations = [replace(each, origin=origins.get(each.name, each.origin)) for each in self.populations]
             for node in behind:
                 for index, value in enumerate(node.inputs):
                     if value is not None:
@@ -165,14 +168,14 @@ class Reader:
             else:
                 given = [None if each is None else moved[each] for each in node.inputs]
                 again = ir.Node("", node.op_type, given, node.attributes.values(), num_outputs=len(node.outputs))
-                moved.update(zip(node.outputs, self._append(again, f"{node.name}/again"), strict=True))
+                moved.update(zip(node.outputs, self._append(again, node.name or ""), strict=True))
         return moved[value]
 
-    def _appended(self, operator: str, inputs: Sequence[ir.Value], name: str, count: int = 1, **given: int) -> Sequence[ir.Value]:
-        return self._append(ir.node(operator, inputs, given, num_outputs=count), f"{name}/{operator}")
+    def _appended(self, operator: str, inputs: Sequence[ir.Value], name: str, count: int = 1, **given: Any) -> Sequence[ir.Value]:
+        return self._append(ir.node(operator, inputs, given, num_outputs=count), name)
 
     def _append(self, node: ir.Node, name: str) -> Sequence[ir.Value]:
-        node.name = name
+        node.name = name = f"{name}/{node.op_type}/{len(self.graph)}"
         for at, value in enumerate(node.outputs):
             value.name = f"{name}:{at}"
         self.graph.append(node)
@@ -432,6 +435,12 @@ class Reader:
         first = call.inputs[0]
         try:
             if isinstance(first, HostValue) or _sources(first) & {_IMAGES}:
+                if any(_is_neuron(use.node) and use.idx for value in node.outputs[1:] for use in value.uses()):
+                    call.refuse(
+                        "it turns images into spikes step by step, in a loop that feeds spikes back",
+                        "let the first spiking layer run over all time steps before the loop, in step mode 'm' on "
+                        "x.unsqueeze(0).repeat(T, ...)",
+                    )
                 return self._encode(call, first)
             form = self._sums(call)
             read = neuron_of(node.op_type.removeprefix(_RECURRENT)) if node.domain == DOMAIN else None
@@ -560,7 +569,8 @@ class Reader:
         return name
 
     def _name(self, node: ir.Node) -> str:
-        stem = (node.name or "").rpartition("/")[0] or f"layer{len(self.populations)}"
+        unnamed = (f"layer{number}" for number in count(len(self.populations)))
+        stem = (node.name or "").rpartition("/")[0] or next(name for name in unnamed if not self._is_taken(name))
         if not self._is_taken(stem):
             return stem
         if node.domain not in STANDARD_DOMAINS:

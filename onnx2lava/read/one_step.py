@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from .axes import TIME, Atom
+from .budget import Budget
 from .form import Form, FormError, Term, at_step
+from .steps import Step
 
 __all__ = ["joined_in_time", "one_step", "same_at_its_step"]
 
@@ -46,26 +48,33 @@ def joined_in_time(parts: Sequence[Form], axis: int) -> Form:
 def same_at_its_step(late: Form, early: Form) -> bool:
     """Whether ``early`` is at its time step what ``late`` is at its own: what lies before the first step is zero."""
     assert early.at is not None
+    late.budget.work(0, 1 + len(late.terms))
     terms = [term for term in late.terms if term.delay <= early.at]
     return (
         (late.axes, late.features, late.divisor) == (early.axes, early.features, early.divisor)
         and bool(np.all(late.numerator == early.numerator))
         and len(terms) == len(early.terms)
-        and all(map(_same, terms, early.terms))
+        and all(_same(one, other, late.budget) for one, other in zip(terms, early.terms, strict=True))
     )
 
 
-def _same(one: Term, other: Term) -> bool:
+def _same(one: Term, other: Term, budget: Budget) -> bool:
     return (one.source, one.shape, one.delay, one.divisor) == (other.source, other.shape, other.delay, other.divisor) and (
-        len(one.steps) == len(other.steps) and all(map(_same_step, one.steps, other.steps))
+        len(one.steps) == len(other.steps) and all(_same_step(*pair, budget) for pair in zip(one.steps, other.steps, strict=True))
     )
 
 
-def _same_step(one: Any, other: Any) -> bool:
-    if one is other:
+def _same_step(one: Step, other: Step, budget: Budget) -> bool:
+    return one is other or (
+        type(one) is type(other)
+        and all(_equal(getattr(one, field.name), getattr(other, field.name), budget) for field in fields(one))
+    )
+
+
+def _equal(one: Any, other: Any, budget: Budget) -> bool:
+    if not isinstance(one, np.ndarray) or not isinstance(other, np.ndarray):
+        return bool(one == other)
+    if one.__array_interface__ == other.__array_interface__:  # views of the same constant, as most are
         return True
-    return type(one) is type(other) and all(_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
-
-
-def _equal(one: Any, other: Any) -> bool:
-    return bool(np.array_equal(one, other)) if isinstance(one, np.ndarray) else bool(one == other)
+    budget.work(one.size)
+    return bool(np.array_equal(one, other))
