@@ -549,6 +549,20 @@ class StandardisedConv(layer.Conv2d):  # type: ignore[misc]
         return functional.seq_to_ann_forward(x, lambda y: F.conv2d(y, weight, self.bias, self.stride, self.padding))
 
 
+class LearnedDelays(nn.Module):
+    """A delay for each synapse, trained as a place in a kernel over time that is built in forward."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs))
+        self.place = nn.Parameter((4 * torch.rand(outputs, inputs)).round())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hat = (1 - (torch.arange(5.0).view(-1, 1, 1) - self.place).abs()).relu()
+        kernel = (hat * self.weight).permute(1, 2, 0)
+        return F.conv1d(F.pad(x.permute(1, 2, 0), (4, 0)), kernel).permute(2, 0, 1)
+
+
 # Neurons of people's own.
 
 
@@ -693,6 +707,10 @@ NETWORKS: dict[str, Entry] = {
     "weight norm": Entry(weight_norm),
     "standardised weights": Entry(
         lambda: multi_step(nn.Sequential(StandardisedConv(2, 4, 3), neuron.IFNode())), (4, 3, 2, 8, 8), "TN..."
+    ),
+    "learned delays": Entry(
+        lambda: multi_step(nn.Sequential(LearnedDelays(20, 10), neuron.LIFNode(), LearnedDelays(10, 4), neuron.IFNode())),
+        (9, 3, 20),
     ),
     "DataParallel": Entry(lambda: wrapped(nn.DataParallel)),
     "torch.compile": Entry(lambda: wrapped(torch.compile)),
