@@ -37,7 +37,8 @@ __all__ = ["OR", "Gates"]
 OR = CubaNeuron(i_decay=DECAY_UNIT, v_decay=0, v_threshold=0)
 """Fed with even positive weights, it fires in the very step in which any input does, and is back at 0 after every step."""
 _FORGETTING = DECAY_UNIT - 1
-"""A voltage decay after which nothing is left of the few units that a gate sees: 384 / 4096 is rounded to 0."""
+"""A voltage decay after which nothing is left of the few units that a gate sees: 384 / 4096 is rounded to 0; of counts less is
+left than decides."""
 
 
 _PER_GATE = 1024
@@ -60,7 +61,12 @@ class Gates:
         reached, and their OR. Places beyond the edge reach none.
         """
         form = unwound(form, rank)
-        few = None if self._is_graded(form) else few_spikes(form)
+        if self._largest(form) != 1:
+            call.refuse(
+                "it takes the largest of counts, which takes a neuron for each number",
+                "say which places have events before it, (x > 0).float(), use AvgPool, or pool before the network",
+            )
+        few = few_spikes(form)
         if few is None or not _positive_per_channel(few.factor) or any(size != 1 for size in few.constant.shape[1:]):
             call.refuse(
                 "there is a MaxPool between a synapse and its neuron, and the largest of several sums is no sum",
@@ -101,7 +107,8 @@ class Gates:
             whole: whether it is what the node gives, and not a part of that.
         """
         forms = [value for value in given if isinstance(value, Form)]
-        if not 1 <= len(forms) <= 2 or any(self._is_graded(form) for form in forms):
+        largest = [self._largest(form) or 0 for form in forms]
+        if largest not in ([1], [1, 1]) and not (len(forms) == 1 and largest[0]):
             call.refuse(reason, remedy)
         if len(forms) == 2:
             forms = list(in_one_order(*alike(*forms)))
@@ -110,7 +117,7 @@ class Gates:
             value if value is None else next(waiting) if isinstance(value, Form) else aligned(forms[0], np.asarray(value))
             for value in given
         ]
-        few = [each for each in map(few_spikes, forms) if each is not None]
+        few = [each for each in map(few_spikes, forms, largest) if each is not None]
         found = staircase(few, arguments, function, call.budget) if len(few) == len(forms) else None
         if found is None:
             if function is np.multiply and len(forms) == 2:
@@ -143,7 +150,7 @@ class Gates:
 
     def any_along(self, call: Call, form: Form, axes: Sequence[int]) -> Form:
         """Whether any of the spikes along some axes comes; those axes then have one element."""
-        few = None if self._is_graded(form) else few_spikes(form)
+        few = few_spikes(form) if self._largest(form) == 1 else None
         if few is None or few.low < 0 or few.high > 1 or few.constant.any() or few.divisor != 1 or (few.factor != 1).any():
             call.refuse("it takes the largest of sums, which is no sum", "take the largest of spikes")
         return self._gate(call, scaled(summed(form, axes), np.full(1, 2.0)), OR)
@@ -160,11 +167,13 @@ class Gates:
         call.budget.work(0, _PER_GATE)
         return self._reader.add(call, sums, neuron, shown=shown)
 
-    def _is_graded(self, form: Form) -> bool:
-        """Whether it is made of other numbers than spikes."""
+    def _largest(self, form: Form) -> int | None:
+        """What one of its sources gives at most in a time step: 1 of spikes, more of counts; None of other numbers."""
         inputs: dict[str, Input] = self._reader.inputs
         given = [inputs[term.source] for term in form.terms if term.source in inputs]
-        return any(each.bits or each.numbers for each in given) or self._reader.is_image(form)
+        if any(each.numbers for each in given) or self._reader.is_image(form):
+            return None
+        return max((2**each.bits - 1 for each in given if each.bits), default=1)
 
 
 def _single_spikes(call: Call, form: Form) -> list[tuple[Form, Array, int]]:

@@ -24,7 +24,10 @@ __all__ = ["FewSpikes", "Function", "Staircase", "few_spikes", "staircase", "thr
 
 Function: TypeAlias = Callable[..., Any]
 MOST = 30
-"""Between the lowest and the highest sum: what a neuron keeps of twice as many weight units after a time step is rounded to 0."""
+"""Neurons for a function; and so far apart are the lowest and the highest sum of spikes."""
+_FARTHEST = 2047
+"""The same of counts, which are graded spikes. Of twice as many weight units, a neuron keeps less than half a unit after a time
+step: too little to decide, since it compares even sums with an odd threshold."""
 _ROUNDED = 1e-12
 """What float64 may be off whole numbers by, of the size of sums of a few spikes."""
 _FINEST = 12
@@ -71,11 +74,12 @@ class Staircase:
     divisor: int = 1
 
 
-def few_spikes(form: Form) -> FewSpikes | None:
+def few_spikes(form: Form, largest: int = 1) -> FewSpikes | None:
     """``form`` as few spikes; None where it is something else.
 
     Args:
         form: its features in their natural order.
+        largest: number that a source gives in a time step: more than 1 of counts.
     """
     constant = form.constant
     bare = with_constant(form, np.zeros_like(constant))
@@ -84,8 +88,8 @@ def few_spikes(form: Form) -> FewSpikes | None:
     bare = replace(bare, terms=tuple(replace(term, divisor=term.divisor // divisor) for term in bare.terms))
     ones: Array = np.ones((1,) * len(form.features))
     for spikes, factor in ((bare, ones), *_without_last_factor(bare), *_without_binary_fractions(bare)):
-        ends = _ends(spikes)
-        if ends is not None and ends[1] - ends[0] <= MOST:
+        ends = _ends(spikes, largest)
+        if ends is not None:
             return FewSpikes(spikes, divisor, factor, constant, *ends)
     return None
 
@@ -126,8 +130,8 @@ def _with_numbers(step: Step, numbers: Array) -> Step:
     return Scale(numbers) if isinstance(step, Scale) else replace(step, weight=numbers) if isinstance(step, Map) else step
 
 
-def _ends(form: Form) -> tuple[int, int] | None:
-    """The least and the most that the terms add up to; None where something is no whole multiple of spikes.
+def _ends(form: Form, largest: int) -> tuple[int, int] | None:
+    """The least and the most that the terms add up to; None where that is far apart, or something is no whole multiple of spikes.
 
     Of maps one after the other it is the sum of what each adds at least and at most, which spikes may not reach.
     """
@@ -135,14 +139,14 @@ def _ends(form: Form) -> tuple[int, int] | None:
     low, high = np.zeros(form.features), np.zeros(form.features)
     for term in form.terms:
         steps, shape = simplified(term.steps, term.shape, form.budget)
-        least, most = np.zeros((1, *shape)), np.ones((1, *shape))
+        least, most = np.zeros((1, *shape)), np.full((1, *shape), float(largest))
         for step in steps:
             numbers = _numbers(step)
             if term.divisor != 1 or (numbers != np.rint(numbers)).any():
                 return None
             least, most = _between(step, least, most, form.budget)
         low, high = low + least.reshape(form.features), high + most.reshape(form.features)
-        if not high.max(initial=0) - low.min(initial=0) <= MOST:
+        if not high.max(initial=0) - low.min(initial=0) <= (MOST if largest == 1 else _FARTHEST):
             return None
     return int(low.min(initial=0)), int(high.max(initial=0))
 
@@ -202,13 +206,14 @@ def _of_one_sum(values: dict[tuple[int, ...], Array], weights: tuple[int, ...]) 
         if not np.array_equal(table.setdefault(total, value), value):
             return None
     low, high = min(table), max(table)
-    if high - low > MOST:
+    if high - low > MOST and len(weights) > 1:
         return None
     steps = [(count, table[count] - table[count - 1]) for count in range(low + 1, high + 1)]
     if steps and all(np.array_equal(height, steps[0][1]) for _, height in steps):
         slope = steps[0][1]
         return Staircase(weights, table[low] - low * slope, (), slope)
-    return Staircase(weights, table[low], tuple((count, height) for count, height in steps if height.any()), None)
+    steps = [(count, height) for count, height in steps if height.any()]
+    return Staircase(weights, table[low], tuple(steps), None) if len(steps) <= MOST else None
 
 
 def through(form: Form, factor: Array) -> Form:

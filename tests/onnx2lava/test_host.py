@@ -7,7 +7,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import numpy_helper
 
+import custom_ops
 from custom_ops.files.trace import Trace
 from custom_ops.operators import OPERATORS
 from onnx2lava import estimate, load, load_netx, quantize, save_netx, to_onnx, verify
@@ -17,6 +19,7 @@ from onnx2lava.network import INPUT, Dense, Edge, Input, Network, Population
 from onnx2lava.network.neurons import CubaNeuron
 from onnx2lava.targets import require
 from onnx2lava.targets.limits import loihi
+from onnx2lava.targets.numpy import simulate
 from tests.onnx2lava.commands import run
 from tests.onnx2lava.host_graphs import READOUTS, images, network
 from tests.onnx2lava.networks import chains
@@ -125,6 +128,45 @@ def test_counts_go_to_loihi_as_they_are(readout, tmp_path):
     assert result.encoder_mismatches is None
     assert [layer.name for layer in result.layers] == ["neuron.0", "neuron.1", "neuron.2"]
     assert all(0 < layer.rate < 1 for layer in result.layers)
+
+
+OF_COUNTS = {
+    "any event": "b = Greater (input, half)  y = Cast <to = 1> (b)",
+    "at most three": "y = Clip (input, , three)",
+    "the sign, and more than 200": "s = Sign (input)  b = GreaterOrEqual (input, large)  f = Cast <to = 1> (b)  y = Add (s, f)",
+    "all of 255 there are": "b = Equal (input, most)  y = Cast <to = 1> (b)",
+}
+
+
+@pytest.mark.parametrize("name", OF_COUNTS)
+def test_functions_of_counts_are_neurons(name):
+    """Whatever comes after whatever: what a neuron keeps of 255 events decides about no later step."""
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+        g (float[T, N, 6] input) => (float[T, N, 6] output) {{
+            {OF_COUNTS[name]}
+            output = snn.IF <v_threshold = 1.0, v_reset = 0.0> (y)
+        }}""")
+    constants = {"half": 0.5, "three": 3.0, "large": 200.0, "most": 255.0}
+    model.graph.initializer.extend(numpy_helper.from_array(np.float32(value), key) for key, value in constants.items())
+    model.functions.append(OPERATORS["IF"].function())
+    rng = np.random.default_rng(4)
+    x = rng.choice([0, 0, 1, 2, 3, 4, 199, 200, 254, 255, 255], (200, 2, 6)).astype(np.float32)
+    (expected,) = custom_ops.session(model, native=False).run(None, {"input": x})
+    network = load(model, input="counts")
+    assert (simulate(network, {"input": x})[network.outputs[0]] == expected).all()
+    assert verify(model, x, against=["ort", "numpy"], input="counts").mismatches == 0
+    assert 0 < expected.mean() < 1
+
+
+def test_functions_of_counts_with_many_steps_are_refused():
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+        g (float[T, N, 6] input) => (float[T, N, 6] output) {
+            y = Mul (input, input)
+            output = snn.IF <v_threshold = 1.0, v_reset = 0.0> (y)
+        }""")
+    model.functions.append(OPERATORS["IF"].function())
+    with pytest.raises(ConversionError, match=r"\(Mul\): it multiplies sums, which no neuron can"):
+        load(model, input="counts")
 
 
 @pytest.mark.parametrize(
