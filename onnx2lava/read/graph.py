@@ -149,7 +149,12 @@ class Reader:
                 for index, value in enumerate(node.inputs):
                     if value is not None:
                         node.replace_input_with(index, self._moved(value, moved))
-            self.graph.sort()
+            try:
+                self.graph.sort()
+            except ValueError as error:
+                raise ConversionError(
+                    f"The model {self.graph.name!r} has nodes that read what is made of them: repair the file."
+                ) from error
             self._find_sequences()
 
     def _moved(self, value: ir.Value, moved: dict[ir.Value, ir.Value]) -> ir.Value:

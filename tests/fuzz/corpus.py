@@ -13,6 +13,7 @@ from custom_ops.operators import OPERATORS, Form
 from onnx2lava import quantize, save_netx, to_onnx
 from onnx2lava.targets import TARGETS
 from tests.onnx2lava.networks import examples, like_trained, on_grid
+from tests.onnx2lava.unrolled_graphs import recurrent
 
 __all__ = ["CONTAINER", "container", "netx_files", "onnx_files"]
 
@@ -147,6 +148,7 @@ def onnx_files() -> dict[str, bytes]:
     models["recurrent, float"] = to_onnx(on_grid(examples()["recurrent"]))
     for name in ("up and down again", "two inputs and two outputs", "feedback through a convolution"):
         models[f"{name}, float"] = to_onnx(on_grid(examples()[name]))
+    models["unrolled"] = recurrent().model()
     models["inlined"] = inlined(to_onnx(next(iter(examples().values()))))
     models["like trained"] = to_onnx(like_trained(bias=0.1, decay=0.5))
     files = {name: model.SerializeToString() for name, model in models.items()}

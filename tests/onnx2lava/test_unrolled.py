@@ -10,7 +10,7 @@ import onnx2lava
 from onnx2lava.host import decode
 from onnx2lava.targets.numpy import simulate
 
-from .unrolled_graphs import NEURONS, SIZE, Layer, Loop, loops
+from .unrolled_graphs import SIZE, Loop, loops, recurrent
 
 
 def fed(loop: Loop) -> np.ndarray:
@@ -39,18 +39,6 @@ def test_a_loop_is_read_as_the_populations_that_it_runs(loop: Loop) -> None:
         else decode(network, last if len(last) > 1 else next(iter(last.values())))
     )
     assert np.array_equal(found, run(model, loop))
-
-
-def recurrent(late: int = 1) -> Loop:
-    """One layer that hears itself, and one behind it."""
-    rng = np.random.default_rng(3)
-    weights = [rng.integers(-4, 7, (SIZE, SIZE)) / 8 for _ in range(3)]
-    bias = np.full(SIZE, 0.25)
-    layers = (
-        Layer(((0, 0), (1, late)), tuple(weights[:2]), bias, NEURONS[1], False),
-        Layer(((1, 0),), tuple(weights[2:]), bias, NEURONS[0], False),
-    )
-    return Loop(6, 0, True, layers)
 
 
 def test_every_layer_of_a_loop_is_compared_in_onnxruntime() -> None:

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from custom_ops.operators import DOMAIN, OPERATORS, OPSET, VERSION, Form
 
-__all__ = ["NEURONS", "SIZE", "Layer", "Loop", "loops"]
+__all__ = ["SIZE", "Loop", "loops", "recurrent"]
 
 SIZE = 4
 """Of every layer."""
@@ -135,6 +135,18 @@ NEURONS: tuple[tuple[str, dict[str, float]], ...] = (
     ("LIF", {"tau": 2.0, "decay_input": 0, "v_threshold": 1.0, "v_reset": 0.0}),
     ("LIF", {"tau": 2.0, "decay_input": 1, "v_threshold": 0.5, "v_reset": 0.0}),
 )
+
+
+def recurrent(late: int = 1) -> Loop:
+    """One layer that hears itself, and one behind it."""
+    rng = np.random.default_rng(3)
+    weights = [rng.integers(-4, 7, (SIZE, SIZE)) / 8 for _ in range(3)]
+    bias = np.full(SIZE, 0.25)
+    layers = (
+        Layer(((0, 0), (1, late)), tuple(weights[:2]), bias, NEURONS[1], False),
+        Layer(((1, 0),), tuple(weights[2:]), bias, NEURONS[0], False),
+    )
+    return Loop(6, 0, True, layers)
 
 
 @st.composite
