@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from ..network import Array, Shape, Sparse
+from ..network import Array, Map, Shape, Sparse
 from .budget import LARGEST_MAP, Budget
 from .steps import Scale, Select, Step, View, output_shape
 
@@ -39,12 +39,16 @@ def synapses(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[Array
     for step in steps:
         made = output_shape(step, shape)
         if not isinstance(step, View):
-            rows, between, factors = _entries(step, shape, made, budget)
+            most = prod(made) * (step.fan_in if isinstance(step, Map) else 1)
+            if most > LARGEST_MAP or not budget.holds(8 * most):
+                return None
+            budget.take(3 * most)
+            rows, between, factors = _entries(step, shape)
             counts = np.diff(starts)[between]
             total = int(counts.sum())
             if total > LARGEST_MAP or not budget.holds(8 * total):
                 return None
-            budget.take(8 * total + prod(made))
+            budget.take(8 * total)
             budget.work(16 * total)
             each = np.repeat(np.arange(len(rows)), counts)
             at = np.arange(total) + np.repeat(starts[between] - np.cumsum(counts) + counts, counts)
@@ -64,9 +68,8 @@ def synapses(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[Array
     return weight, which
 
 
-def _entries(step: Step, shape: Shape, made: Shape, budget: Budget) -> tuple[Array, Array, Array]:
+def _entries(step: Step, shape: Shape) -> tuple[Array, Array, Array]:
     """Rows, columns and weights of a step's matrix."""
-    budget.take(3 * prod(made))
     if isinstance(step, Scale):
         places = np.arange(prod(shape))
         return places, places, np.broadcast_to(step.factor, shape).reshape(-1)

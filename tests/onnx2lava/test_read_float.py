@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import custom_ops
 from custom_ops.operators import OPERATORS
-from onnx2lava import Conv, Dense, load, verify
+from onnx2lava import Conv, Dense, Sparse, load, verify
 from onnx2lava.errors import ConversionError
 from onnx2lava.targets.numpy import simulate
 from tests.onnx2lava.float_graphs import FloatGraph, float_graphs
@@ -70,7 +70,8 @@ def test_pooling_that_divides_evenly_stays_a_convolution():
 
 
 def test_an_odd_last_row_is_seen_by_no_one():
-    """Pooling drops it, and the padded convolution sees zeros in its place: a matrix can say so, and a large one is refused."""
+    """Pooling drops it, and the padded convolution sees zeros in its place: a matrix can say so, a sparse one where it is large,
+    and a very large one is refused."""
     graph = pooled_and_padded(7)
     (population,) = load(graph.model()).populations
     assert isinstance(population.edges[0].map, Dense)
@@ -82,8 +83,14 @@ def test_an_odd_last_row_is_seen_by_no_one():
     for each in (x, silent):
         (found,) = simulate(load(graph.model()), {"input": each}).values()
         assert (found.reshape(expected.shape) == expected).all()
+    large = pooled_and_padded(101)
+    (population,) = load(large.model()).populations
+    assert isinstance(population.edges[0].map, Sparse)
+    x = spikes(large, 3, 2)
+    (found,), (expected,) = simulate(load(large.model()), {"input": x}).values(), large.evaluate(x).values()
+    assert (found.reshape(expected.shape) == expected).all()
     with pytest.raises(ConversionError, match=r"'neuron.0/IF' \(snn.IF\).*no single convolution.* weights"):
-        load(pooled_and_padded(101).model())
+        load(pooled_and_padded(2001).model())
 
 
 def test_the_random_graphs_have_everything_that_reading_joins():
