@@ -5,7 +5,7 @@ reads, :func:`decode` what the network as a whole says.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,24 @@ import custom_ops
 
 from .errors import ConversionError
 from .network import Array, Input, Network, Shape
-from .read.axes import noted_time, time_and_batch
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Layout", "check_input", "classes", "decode", "encode", "fitting", "host_parts", "layout", "metadata_of", "votes"]
+__all__ = [
+    "Layout",
+    "check_input",
+    "classes",
+    "decode",
+    "encode",
+    "fitting",
+    "host_parts",
+    "layout",
+    "metadata_of",
+    "noted_time",
+    "time_and_batch",
+    "votes",
+]
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,31 @@ def layout(value: onnx.ValueInfoProto, metadata: Mapping[str, str], *, images: b
     dims = value.type.tensor_type.shape.dim
     time, batch = time_and_batch([dim.dim_param for dim in dims], noted_time(metadata), images=images)
     return Layout(time, batch, tuple(dim.dim_value for axis, dim in enumerate(dims) if axis not in (time, batch)))
+
+
+def time_and_batch(dims: Sequence[object], noted: int | None, *, images: bool) -> tuple[int | None, int]:
+    """Which axes of a graph's input are time and samples: those called ``T`` and ``N``, else the first two.
+
+    Args:
+        dims: its sizes, or names where they are free.
+        noted: the axis of time as the exporter noted it, which counts where the number of time steps is fixed.
+        images: whether it holds images, which a network may repeat over time: then it may have no axis of time.
+    """
+    time = dims.index("T") if "T" in dims else None
+    batch = dims.index("N") if "N" in dims else None
+    if images and time is None and batch == 0:
+        return None, batch
+    if batch is None:
+        return 0, 1
+    if time is None:
+        time = noted if noted is not None and noted < len(dims) and noted != batch else int(batch == 0)
+    return time, batch
+
+
+def noted_time(metadata: Mapping[str, str]) -> int | None:
+    """The axis of time in the metadata of an ONNX file."""
+    axis = metadata.get("sj2lava.time_axis", "")
+    return int(axis) if axis.isdecimal() and len(axis) == 1 else None
 
 
 def metadata_of(model: onnx.ModelProto) -> dict[str, str]:

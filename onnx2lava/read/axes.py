@@ -5,7 +5,7 @@ features of one sample at one time step, with its stride in the natural, row-maj
 by two large primes where a file leaves them open, so that a target shape, however it was computed, shows by its numbers what it
 does. Atoms of size 1 say nothing and are left out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TypeAlias
@@ -25,9 +25,7 @@ __all__ = [
     "features_last",
     "joined",
     "listed",
-    "noted_time",
     "reshaped",
-    "time_and_batch",
 ]
 
 STEPS, SAMPLES = 65537, 65539
@@ -52,31 +50,6 @@ class Atom:
 
 Axis: TypeAlias = tuple[Atom, ...]
 Axes: TypeAlias = tuple[Axis, ...]
-
-
-def time_and_batch(dims: Sequence[object], noted: int | None, *, images: bool) -> tuple[int | None, int]:
-    """Which axes of a graph's input are time and samples: those called ``T`` and ``N``, else the first two.
-
-    Args:
-        dims: its sizes, or names where they are free.
-        noted: the axis of time as the exporter noted it, which counts where the number of time steps is fixed.
-        images: whether it holds images, which a network may repeat over time: then it may have no axis of time.
-    """
-    time = dims.index("T") if "T" in dims else None
-    batch = dims.index("N") if "N" in dims else None
-    if images and time is None and batch == 0:
-        return None, batch
-    if batch is None:
-        return 0, 1
-    if time is None:
-        time = noted if noted is not None and noted < len(dims) and noted != batch else int(batch == 0)
-    return time, batch
-
-
-def noted_time(metadata: Mapping[str, str]) -> int | None:
-    """The axis of time in the metadata of an ONNX file."""
-    axis = metadata.get("sj2lava.time_axis", "")
-    return int(axis) if axis.isdecimal() and len(axis) == 1 else None
 
 
 def dims_of(axes: Axes) -> Shape:

@@ -18,8 +18,9 @@ from custom_ops.files.model_file import numbers
 from custom_ops.operators import DOMAIN, HETEROGENEOUS_CUBA_LIF, SpikingNeuron
 
 from ..errors import ConversionError, NetworkError
+from ..host import noted_time, time_and_batch
 from ..network import INPUT, CubaNeuron, Dense, Input, Neuron, Population, Shape
-from .axes import SAMPLES, STEPS, Axes, joined, listed, noted_time, reshaped, time_and_batch
+from .axes import SAMPLES, STEPS, Axes, joined, listed, reshaped
 from .budget import Budget
 from .call import Call, Filled, HostValue, Value, described, refusal
 from .evaluate import STANDARD_DOMAINS, evaluated
