@@ -88,7 +88,7 @@ def time_and_batch(dims: Sequence[object], noted: int | None, *, images: bool) -
     """
     time = dims.index("T") if "T" in dims else None
     batch = dims.index("N") if "N" in dims else None
-    if images and time is None and batch == 0:
+    if images and time is None and batch == 0 and noted is None:
         return None, batch
     if batch is None:
         return 0, 1

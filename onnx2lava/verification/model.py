@@ -117,9 +117,16 @@ def run_file(file: File, x: Mapping[str, Array], *, native: bool) -> dict[str, A
         native: whether the native operators stand in for the function bodies that the file brings along.
 
     Raises:
-        ConversionError: onnxruntime cannot run it on this input.
+        ConversionError: the file has fixed other sizes, or onnxruntime cannot run it on this input.
     """
     session = _session(file.model, native)
+    for value in session.get_inputs():
+        given = x[value.name].shape if value.name in x else ()
+        if any(isinstance(fixed, int) and fixed != size for fixed, size in zip(value.shape, given, strict=False)):
+            raise ConversionError(
+                f"The file reads {value.name!r} as {value.shape}, but this input makes it {list(given)}: give it [T, N, *], time "
+                "first, with the sizes that are fixed in the file, or export the network with an example of other sizes."
+            )
     names = [output.name for output in session.get_outputs()]
     try:
         return {name: np.asarray(values) for name, values in zip(names, session.run(names, dict(x)), strict=True)}

@@ -14,7 +14,7 @@ from custom_ops.files.trace import Trace
 from custom_ops.operators import OPERATORS
 from onnx2lava import estimate, load, load_netx, quantize, save_netx, to_onnx, verify
 from onnx2lava.errors import ConversionError, LimitError
-from onnx2lava.host import classes, decode, encode
+from onnx2lava.host import classes, decode, encode, time_and_batch
 from onnx2lava.network import INPUT, Dense, Edge, Input, Network, Population
 from onnx2lava.network.neurons import CubaNeuron
 from onnx2lava.targets import require
@@ -34,6 +34,22 @@ def convert(folder, model, *options):
 def inspect(folder, file, *options):
     command = [sys.executable, "-m", "onnx2lava", "inspect", file, *options]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("dims", "noted", "images", "found"),
+    [
+        (["T", "N", 3], None, False, (0, 1)),
+        (["N", 2, "T"], None, False, (2, 0)),
+        (["N", 5, 6], 1, False, (1, 0)),
+        (["N", 5, 6], 1, True, (1, 0)),  # a fixed number of images, one for each time step
+        (["N", 2, 4, 4], None, True, (None, 0)),  # one image
+        ([5, "N", 6], 0, False, (0, 1)),
+        ([4, 3, 6], None, False, (0, 1)),
+    ],
+)
+def test_which_axes_are_time_and_samples(dims, noted, images, found):
+    assert time_and_batch(dims, noted, images=images) == found
 
 
 def stock(path, x):
@@ -165,7 +181,7 @@ def test_functions_of_counts_with_many_steps_are_refused():
             output = snn.IF <v_threshold = 1.0, v_reset = 0.0> (y)
         }""")
     model.functions.append(OPERATORS["IF"].function())
-    with pytest.raises(ConversionError, match=r"\(Mul\): it multiplies sums, which no neuron can"):
+    with pytest.raises(ConversionError, match=r"\(Mul\): it multiplies numbers that are no spikes"):
         load(model, input="counts")
 
 

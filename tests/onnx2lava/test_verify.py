@@ -392,6 +392,14 @@ def test_bad_arguments(options, message):
         verify(NETWORK, options.pop("x"), **options)
 
 
+def test_sizes_that_a_file_has_fixed_are_said():
+    model = to_onnx(examples()["dense"])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 6
+    assert verify(model, np.zeros((6, 2, 5)), against=["ort"]).mismatches == 0
+    with pytest.raises(ConversionError, match=r"reads 'input' as \[6, 'N', 5\], but this input makes it \[4, 2, 5\].*time first"):
+        verify(model, np.zeros((4, 2, 5)), against=["ort"])
+
+
 def test_traces_of_other_inputs_or_layers_are_refused():
     x = spikes(NETWORK, 4, 3)
     trace = recorded(NETWORK, x)
