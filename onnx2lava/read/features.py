@@ -61,9 +61,9 @@ def summed(form: Form, axes: Collection[int]) -> Form:
     else:
         apart = unwound(apart, len(given))
         channels, height, width = apart.features
-        in_all = gone if len(given) == 3 else [gone[0], False, gone[1]]
-        kernel = (height if in_all[1] else 1, width if in_all[2] else 1)
-        groups = 1 if in_all[0] else channels
+        whole_channels, whole_height, whole_width = gone if len(given) == 3 else [gone[0], False, gone[1]]
+        kernel = (height if whole_height else 1, width if whole_width else 1)
+        groups = 1 if whole_channels else channels
         apart.budget.take(channels * prod(kernel))
         apart = mapped(apart, Conv(np.ones((groups, channels // groups, *kernel)), groups=groups))
     return transposed(rearranged(apart, lead, left), np.argsort(order).tolist())

@@ -19,12 +19,13 @@ _FEW = 4
 
 def sparse(steps: Sequence[Step], shape: Shape, budget: Budget) -> Sparse | None:
     """From features of the shape ``shape`` to what comes out, both flattened; None where a plain matrix is as good."""
-    found = synapses(steps, shape, budget)
-    if found is None:
+    inputs, made = prod(shape), shape
+    for step in steps:
+        made = output_shape(step, made)
+    found = synapses(steps, shape, budget) if inputs * prod(made) > SMALL else None
+    if found is None or found[0].size * _FEW > inputs * prod(made):
         return None
-    weight, columns = found
-    size = len(weight) * prod(shape)
-    return Sparse(weight, columns, prod(shape)) if size > SMALL and weight.size * _FEW <= size else None
+    return Sparse(*found, inputs)
 
 
 def synapses(steps: Sequence[Step], shape: Shape, budget: Budget) -> tuple[Array, Array] | None:

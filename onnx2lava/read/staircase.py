@@ -26,7 +26,7 @@ Function: TypeAlias = Callable[..., Any]
 MOST = 30
 """Neurons for a function; and so far apart are the lowest and the highest sum of spikes."""
 _FARTHEST = 2047
-"""The same of counts, which are graded spikes. Of twice as many weight units, a neuron keeps less than half a unit after a time
+"""The same of counts, which are graded spikes. Of twice as many weight units, a neuron keeps less than one unit after a time
 step: too little to decide, since it compares even sums with an odd threshold."""
 _ROUNDED = 1e-12
 """What float64 may be off whole numbers by, of the size of sums of a few spikes."""

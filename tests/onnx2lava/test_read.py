@@ -309,6 +309,25 @@ def test_refused_with_one_sentence(case):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("t = Transpose <perm = [0, 1, 2, 4, 3]> (s) m = MatMul (s, t)", "'pairs' .*multiplies 2,097,152 pairs of spikes"),
+        ("r = ReduceSum (s, all) m = Mul (s, r)", "'pairs' .*sums of many spikes"),
+    ],
+)
+def test_more_products_of_spikes_than_a_chip_has_neurons(body, message):
+    proto = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
+        g (float[T, N, 1, 128, 128] input) => (float[T, N, 1, 128, 128] output) <int64[2] all = {{3, 4}}> {{
+            s = snn.IF <v_threshold = 1.0, v_reset = 0.0> (input)
+            {body}
+            output = snn.IF <v_threshold = 1.0, v_reset = 0.0> (m)
+        }}""")
+    next(node for node in proto.graph.node if node.output[0] == "m").name = "pairs"
+    with pytest.raises(ConversionError, match=message):
+        load(proto)
+
+
 def test_layers_that_share_a_name():
     proto = model(f"{FIRST} {NEURON_1} {SECOND} {NEURON_2}")
     for node in proto.graph.node:

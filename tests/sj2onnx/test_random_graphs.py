@@ -40,7 +40,6 @@ CASES, LAVA_CASES, SEED = (
 REFUSED = {
     "the largest of several sums is no sum": "MaxPool of sums",
     "it delays sums that a bias is in already": "a bias, then a Delay",
-    "it multiplies sums, which no neuron can": "a product of products",
 }
 """What no neuron computes, however it is written."""
 _BUNDLE = 10

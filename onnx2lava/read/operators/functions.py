@@ -41,7 +41,8 @@ def of_spikes(call: Call, function: Callable[..., Any], reason: str = "", remedy
 
 def product_of_spikes(call: Call) -> Form:
     """The product of both inputs, each of spikes or sums of a few."""
-    return of_spikes(call, np.multiply, "it multiplies sums, which no neuron can", "multiply spikes by spikes or by constants")
+    reason = "it multiplies numbers that are no spikes, which no neuron can"
+    return of_spikes(call, np.multiply, reason, "multiply spikes by spikes or by constants")
 
 
 def _given(call: Call, index: int) -> Form | Array | float | None:

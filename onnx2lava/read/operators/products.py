@@ -19,6 +19,8 @@ def matrices_of_spikes(call: Call) -> Form:
     rank = len(one.dims)
     if rank < 2 or rank != len(other.dims):
         call.refuse("it multiplies values of different numbers of axes", "give both the same")
+    if one.dims[-1] != other.dims[-2]:
+        call.refuse("its inputs do not fit each other", "write it as the operator's schema says")
     outer = [*range(rank - 2)]
     return _contracted(call, [[*outer, rank, rank + 1], [*outer, rank + 1, rank + 2]], [*outer, rank, rank + 2])
 

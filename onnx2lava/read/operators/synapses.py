@@ -21,6 +21,7 @@ from ..form import (
     shifted,
     transposed,
 )
+from ..steps import ungrouped
 from .products import matrices_of_spikes
 
 __all__ = ["SYNAPSES", "image_rank", "read_pads"]
@@ -72,7 +73,7 @@ def _conv_over_time(call: Call, form: Form, weight: Array, axis: int) -> Value:
             )
         part = transposed(ending_at(delayed(form, late, axis), length, axis), order)
         if sides == 1:
-            part = mapped_to(part, Dense(_whole_matrix(call, at, groups)), 1)
+            part = mapped_to(part, Dense(ungrouped(at[:, :, None, None], groups, call.budget)[:, :, 0, 0]), 1)
         else:
             window = _two(strides), _four(pads), _two(dilations)
             part = mapped_to(part, Conv(_as_image(at), *window, groups), sides)
@@ -80,18 +81,6 @@ def _conv_over_time(call: Call, form: Form, weight: Array, axis: int) -> Value:
     if total is None:
         call.refuse("its kernel has no elements", "use a kernel of at least one element")
     return _with_bias(call, transposed(total, np.argsort(order).tolist()), len(weight), sides + 1)
-
-
-def _whole_matrix(call: Call, weight: Array, groups: int) -> Array:
-    """``[O, I / groups]`` as one matrix ``[O, I]``."""
-    if groups == 1:
-        return weight
-    outputs, inputs = weight.shape
-    call.budget.take(outputs * inputs * groups)
-    whole = np.zeros((outputs, groups, inputs), weight.dtype)
-    rows = np.arange(outputs)
-    whole[rows, rows // max(outputs // groups, 1)] = weight
-    return whole.reshape(outputs, groups * inputs)
 
 
 def _conv_transpose(call: Call) -> Value:
