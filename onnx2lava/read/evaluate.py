@@ -68,7 +68,7 @@ def evaluated(node: ir.Node, inputs: Sequence[Value | None], budget: Budget, gat
         raise refusal(node, str(error), "use layers that fit") from error
     except ConversionError:
         raise
-    except (ValueError, TypeError, IndexError, OverflowError, KeyError, AttributeError, MemoryError) as error:
+    except (ValueError, TypeError, IndexError, ArithmeticError, KeyError, AttributeError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise refusal(node, f"its numbers make no sense ({reason})", "repair the file") from error
 
@@ -99,7 +99,7 @@ def _of_constants(call: Call) -> tuple[Value, ...]:
         raise
     except (ConversionError, FormError) as error:
         return (str(error).removeprefix("Cannot convert ").rstrip("."),) * outputs
-    except (ValueError, TypeError, IndexError, OverflowError, KeyError, AttributeError, MemoryError, RuntimeError) as error:
+    except (ValueError, TypeError, IndexError, ArithmeticError, KeyError, AttributeError, MemoryError, RuntimeError) as error:
         return (f"{described(node)} cannot be computed ({' '.join(str(error).split())})",) * outputs
     if isinstance(array, np.ndarray):
         if array.dtype.kind not in "biuf":

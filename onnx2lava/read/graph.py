@@ -463,7 +463,7 @@ class Reader:
             call.refuse(str(error), "use layers that fit")
         except ConversionError:
             raise
-        except (ValueError, TypeError, IndexError, OverflowError, KeyError, AttributeError, MemoryError) as error:
+        except (ValueError, TypeError, IndexError, ArithmeticError, KeyError, AttributeError, MemoryError) as error:
             call.refuse(f"its numbers make no sense ({' '.join(str(error).split()) or type(error).__name__})", "repair the file")
         if node.domain == DOMAIN and part_of(node.op_type):
             call.refuse("it reads real numbers, not the whole sums of a synapse", "train both in one sj2onnx.BlockContainer")

@@ -60,7 +60,7 @@ def read_netx(
         with h5py.File(path, "r") as file:
             root = _Group(file, _ROOM_FACTOR * size + _ROOM)
             return _Layers(root, str(path), shape, skip_layers or 0).network(num_layers)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{path} is not a NetX file ({reason}): export it again.") from error
 

@@ -188,17 +188,18 @@ def test_a_convolution_over_time_is_a_synapse_for_each_number_of_steps(case: tup
 
 
 @pytest.mark.parametrize(
-    ("pads", "reason"),
+    ("pads", "group", "reason"),
     [
-        ([1, 1], "it reads time steps that are still to come; pad time at the front alone"),
-        ([2, 0], ""),
+        ([1, 1], 1, "it reads time steps that are still to come; pad time at the front alone"),
+        ([2, 0], 1, ""),
+        ([2, 0], 0, r"\(Conv\): its numbers make no sense .*; repair the file"),
     ],
 )
-def test_a_convolution_that_looks_ahead_is_refused(pads: list[int], reason: str) -> None:
+def test_a_convolution_that_looks_ahead_is_refused(pads: list[int], group: int, reason: str) -> None:
     model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["" : 21, "snn" : 1]>
         g (float[T, N, 2] input) => (float[T, N, 2] output) {{
             moved = Transpose <perm = [1, 2, 0]> (input)
-            sums = Conv <pads = {pads}> (moved, weight)
+            sums = Conv <pads = {pads}, group = {group}> (moved, weight)
             back = Transpose <perm = [2, 0, 1]> (sums)
             output = snn.IF <v_threshold = 1.0, v_reset = 0.0> (back)
         }}""")

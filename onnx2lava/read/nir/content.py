@@ -83,7 +83,7 @@ def content_of(model: Any) -> Content:
         size, room = room_for(model)
         with h5py.File(model, "r") as file:
             whole = _fields(Group(file, room).group("node"), Budget(size), 0)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{model} is not a NIR file ({reason}): write it again with nir.write.") from error
     return _unfolded(Path(model).stem, whole, size)

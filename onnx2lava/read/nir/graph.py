@@ -159,7 +159,7 @@ class _Reader:
                 call.refuse(str(error), "use layers that fit")
             except RecursionError:
                 call.refuse("it stands behind too many layers without neurons", "use fewer of them")
-            except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+            except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
                 call.refuse(f"its numbers make no sense ({' '.join(str(error).split())})", "repair the file")
             self._open.discard(key)
         return self._forms[key]
@@ -229,7 +229,7 @@ class _Reader:
             call.refuse(str(error), "choose smaller layers")
         except NetworkError as error:
             call.refuse(str(error), "use layers that fit")
-        except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+        except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
             call.refuse(f"its numbers make no sense ({' '.join(str(error).split())})", "repair the file")
 
 

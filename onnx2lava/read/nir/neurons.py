@@ -78,7 +78,7 @@ def _exact(node: Node, dt: float) -> Dynamics | None:
             return Dynamics(FloatNeuron(v_decay, threshold, i_decay, strict), np.ones(1), bias)
         whole = {name: value.astype(np.int64) if value.ndim else int(value) for name, value in numbers.items()}
         return Dynamics(CubaNeuron(whole["i_decay"], whole["v_decay"], whole["v_threshold"]), np.ones(1), bias)
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
 
 
