@@ -8,7 +8,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 
-__all__ = ["fold_parameters", "is_in_place"]
+__all__ = ["add_constant", "fold_parameters", "is_in_place"]
 
 aten: Any = torch.ops.aten
 _ARRANGES = {
@@ -100,6 +100,28 @@ def _place(program: ExportedProgram, source: fx.Node, name: str, value: torch.Te
         place: fx.Node = program.graph.placeholder(f"folded_{name}".replace(".", "_"))  # a path may begin with a digit
     specs.insert(index + 1, InputSpec(InputKind.BUFFER, TensorArgument(place.name), name, persistent=True))
     program.state_dict[name] = _stored(value)
+    return place
+
+
+def add_constant(program: ExportedProgram, name: str, value: torch.Tensor, like: torch.Tensor) -> fx.Node:
+    """A constant of the program.
+
+    Args:
+        program: takes it, in place.
+        name: of the constant, made different from others.
+        value: the constant itself.
+        like: a value of the program, as its metadata hold it.
+    """
+    specs = program.graph_signature.input_specs
+    index = next(i for i, spec in enumerate(specs) if spec.kind == InputKind.USER_INPUT)
+    first = next(node for node in program.graph.nodes if node.op == "placeholder" and node.name == specs[index].arg.name)
+    taken = {spec.target for spec in specs}
+    name = next(each for number in range(len(taken) + 1) if (each := f"{name}_{number}" if number else name) not in taken)
+    with program.graph.inserting_before(first):
+        place: fx.Node = program.graph.placeholder(f"added_{name}")
+    place.meta["val"] = like.new_empty(value.shape, dtype=value.dtype)
+    specs.insert(index, InputSpec(InputKind.BUFFER, TensorArgument(place.name), name, persistent=True))
+    program.state_dict[name] = value
     return place
 
 

@@ -17,6 +17,7 @@ from spikingjelly._ops.stbif import reference as stbif
 from torch import nn
 from torch.export import ExportedProgram
 
+from .assignments import without_assignments
 from .folding import fold_parameters, is_in_place
 from .rolling import roll
 from .sizes import Sizes, sizes_apart
@@ -63,6 +64,7 @@ def to_onnx_ir(
         plain = _plain_torch()
         if any(node.target in plain for node in program.graph.nodes):
             program = program.run_decompositions(plain)
+        program = without_assignments(program)
         if fold:
             fold_parameters(program)
         exported = torch.onnx.export(

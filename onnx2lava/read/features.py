@@ -146,12 +146,14 @@ def _contiguous(inside: Array) -> bool:
     return bool(inside[-1] - inside[0] + 1 == len(inside))
 
 
-def joined_along(forms: Sequence[Form], axis: int) -> Form:
-    """Values joined along an axis of features."""
-    sizes = [form.dims[axis] for form in forms]
+def joined_along(parts: Sequence[Form | int], axis: int) -> Form:
+    """Values joined along an axis of features; a number stands for so many zeros."""
+    sizes = [part if isinstance(part, int) else part.dims[axis] for part in parts]
     starts = np.cumsum([0, *sizes])
     total: Form | None = None
-    for form, start, size in zip(forms, starts, sizes, strict=False):
+    for form, start, size in zip(parts, starts, sizes, strict=False):
+        if isinstance(form, int):
+            continue
         form.budget.take(int(starts[-1]))
         index = np.full(int(starts[-1]), -1, np.int64)
         index[start : start + size] = np.arange(size)

@@ -58,16 +58,13 @@ def readout(
     graph = _extracted(model, [*read.values(), given], [output])
     *spikes, whole = graph.inputs
     for use in list(whole.uses()):
-        range_ = _steps_and_samples(use.node, given)
-        if range_ is None:
+        asked = _asked(use.node, given)
+        if asked is None:
             raise ConversionError(
                 f"What follows the last spikes also reads {given.name!r}, which the host does not have: let the readout read the "
                 "last spikes alone, or take another output of the model."
             )
-        use.node.attributes["start"], use.node.attributes["end"] = (
-            ir.AttrInt64(name, value) for name, value in zip(("start", "end"), range_, strict=True)
-        )
-        use.node.replace_input_with(0, spikes[0])
+        _ask_spikes(graph, use.node, spikes[0], asked)
     del graph.inputs[-1]
     for name, own in zip(read, spikes, strict=True):
         _rename(graph, {own: INPUT if len(read) == 1 else name})
@@ -97,22 +94,39 @@ def _unknown_value(what: str) -> ConversionError:
     )
 
 
-def _steps_and_samples(node: ir.Node, given: ir.Value) -> tuple[int, int] | None:
-    """Which axes of ``[T, N, *]`` a Shape of the network's input asks for, start and end; None if it asks for something else."""
-    rank = len(given.shape or ())
+def _asked(node: ir.Node, given: ir.Value) -> list[int | str] | None:
+    """Which dimensions a Shape of the input asks for, ``"T"``, ``"N"`` or numbers; None if it asks for something else."""
+    names = [dim if isinstance(dim, int) else dim.value for dim in given.shape or ()]
+    names = names if "T" in names or "N" in names else ["T", "N", *names[2:]]
     try:
-        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", rank)
+        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(names))
     except TypeError:
         return None
     if node.op_type != "Shape" or node.domain != "":
         return None
-    names = [dim if isinstance(dim, int) else dim.value for dim in given.shape or ()]
-    lead = names if "T" in names or "N" in names else ["T", "N"]
-    asked = lead[slice(start, end)]
-    if asked == ["T", "N"] or (asked and asked[0] in ("T", "N") and len(asked) == 1):
-        first = 0 if asked[0] == "T" else 1
-        return first, first + len(asked)
-    return None
+    asked = [name for name in names[slice(start, end)] if isinstance(name, int) or name in ("T", "N")]
+    return asked if 0 < len(asked) == len(names[slice(start, end)]) else None
+
+
+def _ask_spikes(graph: ir.Graph, node: ir.Node, spikes: ir.Value, asked: Sequence[int | str]) -> None:
+    """Let ``node``, a Shape of the input, ask the spikes ``[T, N, *]`` for T and N, and be joined with the numbers."""
+    (shape,) = node.outputs
+    parts: list[ir.Value] = []
+    for name in asked:
+        if isinstance(name, int):
+            part = ir.node("Constant", [], {"value_ints": [name]})
+        else:
+            start = "TN".index(name)
+            part = ir.node("Shape", [spikes], {"start": start, "end": start + 1})
+        graph.insert_before(node, part)
+        part.outputs[0].name = f"{shape.name}/{len(parts)}"
+        parts.append(part.outputs[0])
+    joined = ir.node("Concat", parts, {"axis": 0}, name=node.name)
+    graph.insert_before(node, joined)
+    name = shape.name
+    shape.replace_all_uses_with(joined.outputs[0])
+    graph.remove(node, safe=True)
+    joined.outputs[0].name = name
 
 
 def _arrange(graph: ir.Graph, value: ir.Value, dims: Sequence[int]) -> None:

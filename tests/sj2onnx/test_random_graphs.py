@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -189,6 +190,17 @@ def _folded(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch
     return lambda x: function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
+def _assigned(part: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """``value``, or what it makes of the spikes, in the place of a part of them."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = x.clone()
+        part(y).copy_(value(x) if callable(value) else torch.as_tensor(value).to(y))
+        return y
+
+    return function
+
+
 ARRANGED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "channels by repeat": lambda x: x.repeat(1, 1, 2, 1, 1),
     "rows and columns by repeat": lambda x: x.repeat(1, 1, 1, 3, 2),
@@ -219,6 +231,16 @@ ARRANGED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a matrix by einsum": lambda x: torch.einsum("tnchw,dc->tndhw", x, torch.tensor([[1.0, 0.5], [-1, 2], [0, 1]]).to(x)),
     "a matrix from the left": lambda x: torch.tensor([[1.0, 0.5, 0, -1], [0, 0, 2, 1]]).to(x) @ x,
     "several on top of each other": lambda x: torch.stack([x, x.flip(-1)]).sum(0),
+    "pooled plane by plane": lambda x: nn.functional.max_pool3d(x, (1, 2, 3), 1, (0, 1, 1)),
+    "means plane by plane": lambda x: nn.functional.avg_pool3d(x, (1, 2, 2)),
+    "ones around": _folded(lambda x: nn.functional.pad(x, (1, 0, 2, 1), value=1.0)),
+    "ones beside": lambda x: torch.cat([torch.ones_like(x[:, :, :1]), x, x.new_zeros(*x.shape[:2], 1, 4, 4)], 2),
+    "rolled by nothing": lambda x: torch.cat([x[:, :, :1].roll(0, -1), x[:, :, 1:].roll(1, -1)], 2),
+    "a border that is set": _assigned(lambda y: y[..., :1, :], torch.tensor([0.5, 1.0]).view(2, 1, 1)),
+    "a channel that is set": _assigned(lambda y: y[:, :, 1], 0.5),
+    "a part that is moved": _assigned(lambda y: y[..., 1:3, :2], lambda y: y[..., :2, 2:].clone()),
+    "every other row that is set": _assigned(lambda y: y[..., ::2, :], lambda y: 1 - y[..., 1::2, :]),
+    "a channel in all": _assigned(lambda y: y[:, :, :, 2:], lambda y: y[:, :, :1, 2:].clone()),
     "features first": lambda x: x.permute(2, 0, 1, 3, 4)[[1, 0]].permute(1, 2, 0, 3, 4),
 }
 """What people do to spikes in `forward` that moves, repeats or adds up some of them."""

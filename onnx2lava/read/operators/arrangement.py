@@ -12,7 +12,7 @@ from ...network import Array, Conv
 from ..axes import STEPS, TIME, listed
 from ..call import Call, Filled, Operator, Value
 from ..features import joined_along, lead_of, picked, selected
-from ..form import Form, arranged, axis_kind, delayed, ending_at, mapped_to, transposed
+from ..form import Form, arranged, axis_kind, delayed, ending_at, mapped_to, shifted, transposed
 from ..one_step import joined_in_time, one_step
 from ..repeating import repeated
 from .functions import of_spikes
@@ -207,8 +207,9 @@ def _slice(call: Call) -> Value:
     for axis, cut in _cuts(call, value.dims).items():
         size = value.dims[axis]
         index = range(size)[cut]
-        if isinstance(value, Filled):
-            value = replace(value, dims=(*value.dims[:axis], len(index), *value.dims[axis + 1 :]))
+        if isinstance(value, Filled) or not len(index):  # nothing of it: torch.roll by 0 joins that with the whole
+            number = value.value if isinstance(value, Filled) else 0.0
+            value = Filled((*value.dims[:axis], len(index), *value.dims[axis + 1 :]), number)
         elif index != range(size):
             value = _part(call, value, axis, index)
     return value
@@ -233,14 +234,16 @@ def _slice_constant(call: Call, inputs: list[Array]) -> Array:
 
 
 def _gather(call: Call) -> Value:
-    form = call.form()
-    indices, axis = call.constant(1), call.axis(len(form.axes), 0)
+    form = _same(call)
+    indices, axis = call.constant(1), call.axis(len(form.dims), 0)
     size = form.dims[axis]
     if indices.dtype.kind not in "iu":
         call.refuse("it picks by no table of whole numbers", "pick along one axis by whole numbers")
     call.budget.take(2 * indices.size)
     if indices.size == 0 or indices.min() < -size or indices.max() >= size:
         call.refuse(f"it picks elements that are not among {size}", "pick elements that there are")
+    if isinstance(form, Filled):
+        return replace(form, dims=form.dims[:axis] + indices.shape + form.dims[axis + 1 :])
     index = indices.reshape(-1).astype(np.int64) % size
     if index.size == 1 and axis_kind(form, axis) == TIME and _is_known(form, axis):
         form = one_step(form, axis, int(index[0]))
@@ -325,7 +328,8 @@ def _split(call: Call) -> Value | tuple[Value, ...]:
 def _concat(call: Call) -> Value:
     rank = next(len(value.dims) for value in call.inputs if isinstance(value, Form | Filled))
     axis = call.axis(rank)
-    parts: Sequence[Value | None] = [_zeros(value) for value in call.inputs]
+    given = [at for at, value in enumerate(call.inputs) if not (isinstance(value, Filled) and not value.dims[axis])]
+    parts: Sequence[Value | None] = [_zeros(call.inputs[at]) for at in given]
     forms = [part for part in parts if isinstance(part, Form)]
     if not forms:
         call.refuse("it joins numbers whose size depends on T or N", "join spikes")
@@ -334,17 +338,21 @@ def _concat(call: Call) -> Value:
     if len(parts) == 1:
         return forms[0]
     if any(form.at is not None for form in forms):  # zeros, too, are then the spikes of a time step
-        parts = forms = [call.form(index) for index in range(len(parts))]
+        parts = forms = [call.form(at) for at in given]
         if not forms[-1].axes[axis]:
             return joined_in_time(forms, axis)
     elif axis_kind(forms[0], axis) == TIME or (axis == 0 and len(forms) == 1):
         return _steps_joined(call, axis, parts)
-    others = [form.dims[:axis] + form.dims[axis + 1 :] for form in forms]
-    if len(forms) != len(parts) or any(other != others[0] for other in others):
+    known = [part for part in parts if isinstance(part, Form | Filled)]
+    others = [part.dims[:axis] + part.dims[axis + 1 :] for part in known]
+    if len(known) != len(parts) or any(other != others[0] for other in others):
         call.refuse("it joins spikes with something else, or of other shapes", "join spikes of one size along their channels")
     if axis_kind(forms[0], axis) != "F":
         call.refuse("it joins samples", "join features along their channels")
-    return joined_along(forms, axis)
+    joined = joined_along([part.dims[axis] if isinstance(part, Filled) else part for part in known], axis)
+    numbers = [np.full(part.dims[axis], part.value if isinstance(part, Filled) else 0.0) for part in known]
+    constant = np.concatenate(numbers).reshape(-1, *[1] * (rank - 1 - axis))
+    return shifted(joined, constant) if constant.any() else joined
 
 
 def _zeros(value: Value | None) -> Value | None:
@@ -369,8 +377,8 @@ def _concat_constant(call: Call, inputs: list[Array]) -> Array:
 def _pad(call: Call) -> Value:
     form = call.form()
     mode = _MODES.get(call.get_string("mode", "constant"))
-    if (mode == "constant" and call.has(2) and call.constant(2).any()) or mode is None:
-        call.refuse("it pads with something else than zeros or its own elements", "pad with zeros")
+    if mode is None:
+        call.refuse("it pads with something else than a number or its own elements", "pad with zeros")
     pads = call.whole_numbers(1) if call.has(1) else list(call.attribute(call.node.attributes.get_ints, "pads", ()))
     rank = len(form.dims)
     axes = call.axes(3, rank) if call.has(3) else list(range(rank))
@@ -379,6 +387,22 @@ def _pad(call: Call) -> Value:
     if mode != "constant":
         return _padded_with_its_own(call, form, {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}, mode)
     around = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes) if pads[i] or pads[i + len(axes)]}
+    number = call.constant(2).reshape(-1)[0] if call.has(2) else call.attribute(call.node.attributes.get_float, "value", 0.0)
+    if not np.isfinite(number):
+        call.refuse("it pads with something that is no finite number", "pad with zeros")
+    padded = _padded_with_zeros(call, form, dict(around))
+    if not number:
+        return padded
+    inside = np.ones((1,) * rank)
+    for axis, (low, high) in around.items():
+        call.budget.take(inside.size * (padded.dims[axis] + 1))
+        kept = np.ones(padded.dims[axis] - max(low, 0) - max(high, 0))
+        inside = inside * np.pad(kept, (max(low, 0), max(high, 0))).reshape(-1, *[1] * (rank - 1 - axis))
+    return shifted(padded, (1 - inside) * number)
+
+
+def _padded_with_zeros(call: Call, form: Form, around: dict[int, tuple[int, int]]) -> Form:
+    rank = len(form.dims)
     for axis in [axis for axis in around if axis_kind(form, axis) == TIME]:
         low, high = around.pop(axis)
         if high > 0:

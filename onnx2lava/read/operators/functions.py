@@ -8,8 +8,8 @@ import numpy as np
 
 from ...network import Array
 from ..call import Call, Filled, Operator, Value
-from ..form import Form, added, scaled
-from ..repeating import alike
+from ..form import Form, added, scaled, shifted
+from ..repeating import alike, repeated
 from .constants import elementwise
 
 __all__ = ["FUNCTIONS", "of_spikes", "product_of_spikes"]
@@ -89,17 +89,41 @@ def _clip_by_attributes(call: Call) -> Value:
 def _where(call: Call) -> Value:
     """Of three that depend on spikes, the first decides: it times the second, and its complement times the third."""
     condition, one, other = call.inputs if len(call.inputs) == 3 else (None, None, None)
+    if isinstance(condition, np.ndarray):
+        return _chosen(call, condition)
     if not isinstance(one, Form) or not isinstance(other, Form):
         return of_spikes(call, np.where)
-    if isinstance(condition, np.ndarray):
-        chosen = condition.astype(np.float64)
-        one, other = alike(one, other)
-        return added(scaled(one, chosen), scaled(other, 1 - chosen))
     first, second = (
         of_spikes(Call(call.node, [condition, value], call.budget, call.gates), function, whole=False)
         for value, function in ((one, _if), (other, _if_not))
     )
     return added(*alike(first, second))
+
+
+def _chosen(call: Call, condition: Array) -> Form:
+    """By a constant, elements of two values: ``x[..., :1] = y`` is exported so, too."""
+    forms = {index: value for index in (1, 2) if isinstance(value := call.inputs[index], Form)}
+    if len(forms) == 2:
+        forms = dict(zip(forms, alike(*forms.values()), strict=True))
+    total: Form | None = None
+    for index, form in forms.items():
+        wide = repeated(form, tuple(max(pair) for pair in zip(form.dims, _of_rank(condition, form), strict=True)))
+        part = scaled(wide, np.where(condition, index == 1, index == 2).astype(np.float64))
+        total = part if total is None else added(total, part)
+    assert total is not None
+    if len(forms) == 2:
+        return total
+    index = 3 - next(iter(forms))
+    value = call.inputs[index]
+    numbers = np.full(1, value.value) if isinstance(value, Filled) else call.constant(index)
+    numbers = np.where(condition if index == 1 else ~condition.astype(bool), numbers, 0.0)
+    if not np.isfinite(numbers).all():
+        call.refuse("it chooses something that is no finite number", "choose numbers")
+    return shifted(total, numbers)
+
+
+def _of_rank(values: Array, form: Form) -> tuple[int, ...]:
+    return (1,) * (len(form.dims) - values.ndim) + values.shape
 
 
 def _if(condition: Array, value: Array) -> Array:

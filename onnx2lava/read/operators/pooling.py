@@ -1,6 +1,7 @@
 """Operators that pool over windows of the image."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import lcm, prod
 
 import numpy as np
@@ -19,16 +20,41 @@ _LARGEST_COMMON = 2**16
 """That windows of different sizes are brought to, such as 9 for those of 4, 6 and 9 elements."""
 
 
+@dataclass(frozen=True)
+class _Window:
+    """Of a pool over images of ``rank`` axes."""
+
+    rank: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: Sequence[int]
+    dilation: tuple[int, int]
+    ceil: bool
+
+
+def _window(call: Call, form: Form) -> _Window:
+    """Of images, or of those of a volume one by one: ``MaxPool3d((1, 3, 3))`` is used on ``[T, N, C, H, W]``."""
+    volume = len(form.dims) == 5
+    rank = 3 if volume else image_rank(call, form)
+    sides = rank - 1 + volume
+    kernel, strides = call.get_ints("kernel_shape", sides, ()), call.get_ints("strides", sides)
+    dilations = call.get_ints("dilations", sides)
+    if volume:
+        padded = call.get_ints("pads", 2 * sides, [0] * 2 * sides)
+        if (kernel[0], strides[0], padded[0], padded[3]) != (1, 1, 0, 0):
+            call.refuse("its windows span time steps, or channels", "use windows of one plane, such as (1, 3, 3)")
+    pads = read_pads(call, form.dims[-sides:], kernel, strides, dilations)
+    kernel, strides, dilations = (each[volume:] for each in (kernel, strides, dilations))
+    return _Window(rank, _plane(kernel), _plane(strides), pads, _plane(dilations), bool(call.get_int("ceil_mode", 0)))
+
+
 def _average_pool(call: Call) -> Value:
     form = call.form()
-    rank = image_rank(call, form)
-    sides = rank - 1
-    kernel, strides = call.get_ints("kernel_shape", sides, ()), call.get_ints("strides", sides)
-    if any(size != 1 for size in call.get_ints("dilations", sides)):
+    window = _window(call, form)
+    if window.dilation != (1, 1):
         call.refuse("it is dilated", "use AvgPool2d")
-    pads = read_pads(call, form.dims[-sides:], kernel, strides, (1,) * sides)
     counts = bool(call.get_int("count_include_pad", 0))
-    return _averaged(call, form, rank, _plane(kernel), _plane(strides), pads, bool(call.get_int("ceil_mode", 0)), counts)
+    return _averaged(call, form, window.rank, window.kernel, window.stride, window.pads, window.ceil, counts)
 
 
 def _averaged(
@@ -120,13 +146,8 @@ def _dropped(call: Call, form: Form, axes: Sequence[int]) -> Form:
 
 def _max_pool(call: Call) -> Value:
     form = call.form()
-    rank = image_rank(call, form)
-    sides = rank - 1
-    kernel, strides = call.get_ints("kernel_shape", sides, ()), call.get_ints("strides", sides)
-    dilations = call.get_ints("dilations", sides)
-    pads = read_pads(call, form.dims[-sides:], kernel, strides, dilations)
-    ceil = bool(call.get_int("ceil_mode", 0))
-    return _largest(call, form, rank, _plane(kernel), _plane(strides), pads, _plane(dilations), ceil)
+    window = _window(call, form)
+    return _largest(call, form, window.rank, window.kernel, window.stride, window.pads, window.dilation, window.ceil)
 
 
 def _global_max_pool(call: Call) -> Value:

@@ -200,6 +200,8 @@ def _two(values: Sequence[int], sides: int = 0) -> tuple[int, int]:
 
 
 def _four(pads: Sequence[int]) -> Pads:
+    if len(pads) == 6:  # of a volume, plane by plane
+        pads = (*pads[1:3], *pads[4:])
     return (pads[0], pads[1], pads[2], pads[3]) if len(pads) == 4 else (0, pads[0], 0, pads[1])
 
 
