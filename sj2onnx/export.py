@@ -30,6 +30,7 @@ from .fixed_steps import fixed_steps
 from .integer_block import IntegerBlock, use_integers
 from .node_call import NodeCall
 from .outputs import flattened
+from .own_loops import replace_own_loops
 from .passes import clean
 from .passes.random_numbers import drawn_in
 from .passes.spiking_outputs import expose_spikes
@@ -107,6 +108,8 @@ def export(
         )
     progress("running the network")
     base = copied(unwrapped(net))
+    if not stateful and isinstance(example, torch.Tensor):
+        replace_own_loops(base, example.detach().cpu())
     task = _Task(base, _checked_example(example, base, stateful), outputs, stateful, opset)
     proto = task.export(check, progress)
     progress("writing the file")
@@ -154,7 +157,7 @@ class _Task:
             raise
         self._require_time(first)
         axes = find_axes(self.reference, self.example, first)
-        steps = fixed_steps(self.net, self.example.shape[0]) if axes.time == 0 else None
+        steps = None if axes.time is None else fixed_steps(self.net, self.example.shape[axes.time])
         if steps is not None:
             axes = replace(axes, free_time=False)
         fixed = replace(axes, free_time=False)

@@ -9,6 +9,7 @@ from spikingjelly.activation_based.neuron.noisy import NoisyBaseNode, NoisyNonSp
 from torch import nn
 
 from .errors import ExportError
+from .own_loops import OverTime
 
 __all__ = ["THROUGH_TIME", "fixed_steps"]
 
@@ -53,7 +54,7 @@ def fixed_steps(net: nn.Module, given: int) -> int | None:
     """
     found: dict[str, int] = {}
     for path, module in net.named_modules():
-        own = given if isinstance(module, _AS_GIVEN) else None
+        own = module.only_steps if isinstance(module, OverTime) else given if isinstance(module, _AS_GIVEN) else None
         if type(module) in _OWN_STEPS:
             own = _OWN_STEPS[type(module)](module)
         if own is not None:

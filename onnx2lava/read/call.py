@@ -39,11 +39,13 @@ class Cases:
         drive: what is compared.
         on: the value where its neuron fires, element by element.
         off: the value elsewhere.
+        strict: whether it fires where ``drive`` is above 0 only.
     """
 
     drive: Form
     on: Form
     off: Form
+    strict: bool = False
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ def _case_by_case(call: Call) -> Value:
     """What spikes decide about is computed for both of their cases."""
     node = call.node
     cases = [value for value in call.inputs if isinstance(value, Cases)]
-    drive = cases[0].drive
-    if any(case.drive is not drive for case in cases[1:]):
+    drive, strict = cases[0].drive, cases[0].strict
+    if any((case.drive, case.strict) != (drive, strict) for case in cases[1:]):
         call.refuse("it combines spikes with others", "use a container of linear layers and one neuron with hard reset")
     if node.op_type not in _CASE_BY_CASE or node.domain not in STANDARD_DOMAINS:
         call.refuse("it stands behind spikes in a loop", "use a container of linear layers and one neuron with hard reset")
@@ -121,7 +121,8 @@ def _case_by_case(call: Call) -> Value:
         condition, one, other = call.inputs
         if not isinstance(condition, Cases):
             call.refuse("it chooses by something else than spikes", "use a neuron with hard reset")
-        return Cases(drive, _as_form(call, one, condition.on, "on"), _as_form(call, other, condition.on, "off"))
+        one, other = (_as_form(call, value, condition.on, case) for value, case in ((one, "on"), (other, "off")))
+        return Cases(drive, one, other, strict)
     results = []
     for case in ("on", "off"):
         given = [getattr(value, case) if isinstance(value, Cases) else value for value in call.inputs]
@@ -131,7 +132,7 @@ def _case_by_case(call: Call) -> Value:
                 "it moves spikes in a loop between neurons", "use a container of linear layers and one neuron with hard reset"
             )
         results.append(result)
-    return Cases(drive, *results)
+    return Cases(drive, *results, strict=strict)
 
 
 def _as_form(call: Call, value: Value | None, like: Form, case: str) -> Form:

@@ -165,18 +165,21 @@ class _Step:
         if not all(_close(weight, 0, np.full(1, size)) for weight in resets.values()):
             call.refuse("its reset is soft, but Loihi's neurons reset to a fixed voltage", _REMEDY)
         reset = self._one_float32(potential.on.constant, "reset potential")
-        return self._population(potentials[0], spiking.drive, potential.off, reset, currents)
+        return self._population(potentials[0], spiking, potential.off, reset, currents)
 
-    def _population(self, potential: int, drive: Form, charged: Form, reset: float, currents: Mapping[str, Form]) -> Loop:
+    def _population(self, potential: int, spiking: Cases, charged: Form, reset: float, currents: Mapping[str, Form]) -> Loop:
         """Args: ``currents``: by name, the state that is a current, and what it becomes; empty if there is none."""
-        call = self._call
+        call, drive = self._call, spiking.drive
+        unit = self._unit(charged, drive)
+        if unit != 1:
+            charged, reset = scaled(charged, np.full(1, 1 / unit)), reset / unit
         self._check_sums(charged, drive)
         threshold = self._one_float32(charged.constant - drive.constant, "threshold", charged.constant)
         if any(start.value for i, start in enumerate(self._starts) if i != potential) or not _close(
-            np.full(1, self._starts[potential].value), reset
+            np.full(1, self._starts[potential].value), reset * unit
         ):
             call.refuse("it does not start from the reset potential and without spikes", _REMEDY)
-        keep = self._kept([term for term in charged.terms if term.source == str(potential)])
+        keep = self._kept([term for term in charged.terms if term.source == str(potential)], unit)
         terms = [term for term in charged.terms if term.source != str(potential)]
         persists, entering = 0.0, np.zeros((1,) * len(charged.features))
         for name, current in currents.items():
@@ -187,7 +190,7 @@ class _Step:
             entering = current.constant if persists else entering
         # Counted from v_reset on: h - r = u + k (v - r) + c + k r - r.
         bias = charged.constant - entering + keep * reset - reset
-        neuron = FloatNeuron(_lost(keep), threshold - reset, _lost(persists))
+        neuron = FloatNeuron(_lost(keep), threshold - reset, _lost(persists), spiking.strict)
         if not neuron.v_threshold > 0:
             call.refuse("its threshold is not above its reset, so that it fires without input", "train with a threshold above it")
         sums = self._through([term for term in terms if term.source == _X], charged.features)
@@ -210,6 +213,18 @@ class _Step:
             self._call.refuse("it does not read its input", _REMEDY)
         return total
 
+    def _unit(self, charged: Form, drive: Form) -> float:
+        """What the potential is kept in: a loop may keep what is left of it after the leak, ``v * decay``."""
+        if all(any(_same(term, other) for other in drive.terms) for term in charged.terms):
+            return 1.0
+        kept, _ = self._matrices(charged.terms, charged.features)
+        fires, _ = self._matrices(drive.terms, drive.features)
+        if _X not in kept or _X not in fires or kept[_X].shape != fires[_X].shape or not fires[_X].any():
+            return 1.0
+        at = np.unravel_index(int(np.argmax(np.abs(fires[_X]))), fires[_X].shape)
+        unit = float(kept[_X][at] / fires[_X][at])
+        return unit if unit > 0 and not _close(np.full(1, unit), 1.0) else 1.0
+
     def _check_sums(self, charged: Form, drive: Form) -> None:
         """Both must come from the same sums; terms that are the same steps are not even computed."""
         rest = [term for term in charged.terms if not any(_same(term, other) for other in drive.terms)]
@@ -230,8 +245,8 @@ class _Step:
             found[term.source] = found[term.source] + weight if term.source in found else weight
         return found, largest
 
-    def _kept(self, terms: Sequence[Term]) -> float:
-        """The share of its potential that a neuron keeps."""
+    def _kept(self, terms: Sequence[Term], unit: float = 1.0) -> float:
+        """The share of its potential, counted in ``unit``, that a neuron keeps."""
         keep, size = 0.0, 0.0
         for term in terms:
             factors = _factors(term)
@@ -239,6 +254,7 @@ class _Step:
                 self._call.refuse("its membrane potential does not decay by one share of itself", _REMEDY)
             keep += float(factors.flat[0])
             size = max(size, abs(float(factors.flat[0])))
+        keep, size = keep * unit, size * unit
         if not -_TOLERANCE <= keep <= 1 + _TOLERANCE:
             self._call.refuse("its membrane potential does not decay by one share of itself", _REMEDY)
         return 0.0 if abs(keep) <= _ROUNDING * size else keep

@@ -524,6 +524,61 @@ class OwnSpike(nn.Module):
         return torch.stack(out)
 
 
+class OwnSamplesFirst(nn.Module):
+    """Time behind the samples, in containers, with a threshold that has to be crossed."""
+
+    class Spike(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            v, out = torch.zeros_like(x[:, 0]), []
+            for t in range(x.shape[1]):
+                v = 0.5 * v + x[:, t]
+                out.append((v - 1.0 > 0).float())
+                v = v * (1 - out[-1])
+            return torch.stack(out, dim=1)
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv, self.fire = nn.Conv2d(inputs, outputs, 3), self.Spike()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x.flatten(0, 1))
+        return self.fire(y.view(x.shape[0], x.shape[1], *y.shape[1:]))
+
+
+class OwnFilled(nn.Module):
+    """Results that each step fills in; neurons that are reset when the next step begins."""
+
+    steps = 4
+
+    class Steps(nn.Module):
+        def __init__(self, inside: nn.Module) -> None:
+            super().__init__()
+            self.inside = inside
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out = torch.zeros(OwnFilled.steps, *self.inside(x[0]).shape)
+            for t in range(OwnFilled.steps):
+                out[t] = self.inside(x[t])
+            return out
+
+    class Spike(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            v, spike, out = torch.zeros_like(x[0]), torch.zeros_like(x[0]), torch.zeros_like(x)
+            for t in range(OwnFilled.steps):
+                v = v * 0.25 * (1 - spike) + x[t] if t else x[t]
+                spike = v.gt(0.5).float()
+                out[t] = spike
+            return out
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv, self.pool = self.Steps(nn.Conv2d(inputs, outputs, 3)), self.Steps(nn.AvgPool2d(2))
+        self.fire, self.last = self.Spike(), self.Spike()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.pool(self.fire(self.conv(x))))
+
+
 class Recurrent(nn.Module):
     def __init__(self, kind: type[nn.Module]) -> None:
         super().__init__()
@@ -698,7 +753,9 @@ NETWORKS: dict[str, Entry] = {
     "assert on T": Entry(Asserted, free=".N."),
     "a weight for each step": Entry(Weighted, free=".N."),
     "steps picked": Entry(Sliced, free=".N."),
-    "own neuron with a loop": Entry(lambda: Dense(OwnSpike()), free=".N."),
+    "own neuron with a loop": Entry(lambda: Dense(OwnSpike())),
+    "own neuron, samples first": Entry(lambda: OwnSamplesFirst(2, 3), (3, 6, 2, 8, 8), "NT..."),
+    "own neuron and layers, filled in": Entry(lambda: OwnFilled(2, 3), (4, 3, 2, 8, 8), ".N..."),
     "SpikingLSTM": Entry(lambda: Recurrent(rnn.SpikingLSTM), free=".N."),
     "SpikingGRU": Entry(lambda: Recurrent(rnn.SpikingGRU), free=".N."),
     "quantisation-aware": Entry(

@@ -81,7 +81,7 @@ STAYS = {
     "steps picked": "its input is [4, N, 10], not [T, N, 10]",
     **dict.fromkeys(
         (
-            *("own neuron with a loop", "SpikingLSTM", "SpikingGRU", "spiking_lstm_sequential_mnist", "spiking_lstm_text"),
+            *("SpikingLSTM", "SpikingGRU", "spiking_lstm_sequential_mnist", "spiking_lstm_text"),
             *("cifar10_r11", "dqn_state"),
         ),
         "has no snn neuron: use SpikingJelly's neurons",

@@ -86,28 +86,27 @@ _COMPARISONS = {
     "Less": np.less,
     "LessOrEqual": np.less_equal,
 }
+_MIRRORED = {"Greater": "Less", "GreaterOrEqual": "LessOrEqual", "Less": "Greater", "LessOrEqual": "GreaterOrEqual"}
 
 
 def _compare(call: Call) -> Value:
-    """Spikes inside a loop: where a neuron's potential is at least its threshold."""
+    """Spikes inside a loop: where a neuron's potential is at least its threshold, or above it."""
     if call.gates is not None:
         return of_spikes(
             call, _COMPARISONS[call.node.op_type], "it compares sums without a neuron", "use a spiking neuron of SpikingJelly"
         )
+    name = call.node.op_type
     one, other = (_plain(value) for value in _two(call))
-    if call.node.op_type == "Greater":
-        call.refuse("it fires above its threshold only", "compare the potential with the threshold, `v >= v_threshold`")
-    swapped = call.node.op_type == "LessOrEqual"
-    if not isinstance(one, Form) or swapped:
-        one, other = other, one
-        if not isinstance(one, Form) or call.node.op_type == "GreaterOrEqual":
-            call.refuse("it compares a constant with its neurons", "compare the potential with the threshold, `v >= v_threshold`")
+    if not isinstance(one, Form):
+        name, one, other = _MIRRORED[name], other, one
+        assert isinstance(one, Form)
     if isinstance(other, Form):
         drive = added(*alike(one, scaled(other, -np.ones(1))))
     else:
         drive = shifted(one, np.full(1, -other) if isinstance(other, float) else -np.asarray(other, np.float64))
-    one_at, zero = (constant_form(drive, np.full(1, number)) for number in (1.0, 0.0))
-    return Cases(drive, zero, one_at) if call.node.op_type == "Less" else Cases(drive, one_at, zero)
+    fires, silent = (constant_form(drive, np.full(1, number)) for number in (1.0, 0.0))
+    strict = name in ("Greater", "LessOrEqual")
+    return Cases(drive, fires, silent, strict) if name.startswith("Greater") else Cases(drive, silent, fires, strict)
 
 
 def _sum_of_all(call: Call) -> Value:
