@@ -46,6 +46,67 @@ class _NoLoopError(Exception):
     """The module is something else."""
 
 
+class _OwnNeuron(MemoryModule):  # type: ignore[misc]
+    """A loop's step, with memories that start from zero.
+
+    Args:
+        step: from ``x[t]`` and the states to the result and the next states.
+        shapes: of the states, for one sample.
+    """
+
+    def __init__(self, step: fx.GraphModule, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.step, self.shapes = step, shapes
+        for at in range(len(shapes)):
+            self.register_memory(f"state_{at}", 0.0)
+        self.step_mode = "m"
+
+    def materialize_states(self, inputs: tuple[Any, ...], states: tuple[Any, ...], step_mode: str) -> tuple[Any, ...]:
+        """The states as tensors ``[N, *]``."""
+        x = inputs[0] if step_mode == "s" else inputs[0][0]
+        return tuple(
+            x.new_zeros(x.shape[0], *shape) if isinstance(state, float) else state
+            for state, shape in zip(states, self.shapes, strict=True)
+        )
+
+    def single_step_functional_forward(
+        self, inputs: tuple[torch.Tensor, ...], states: tuple[Any, ...], **_: Any
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[Any, ...]]:
+        """One time step ``[N, *]``."""
+        y, *after = self.step(inputs[0], *self.materialize_states(inputs, states, "s"))
+        return (y,), tuple(after)
+
+
+class OverTime(nn.Module):
+    """What stands in the place of a loop.
+
+    Args:
+        axis: of time in the input.
+        made: of time in the result.
+
+    Attributes:
+        only_steps: the number of time steps for which the loop was written; None where it takes any.
+    """
+
+    only_steps: int | None = None
+
+    def __init__(self, step: nn.Module, axis: int, made: int) -> None:
+        super().__init__()
+        self.step, self.axis, self.made = step, axis, made
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """All time steps; what is called ``[T, N, *]`` elsewhere may have the samples first."""
+        y = self.over_time(x.movedim(self.axis, 0) if self.axis else x)
+        return y.movedim(0, self.made) if self.made else y
+
+    def over_time(self, x: torch.Tensor) -> torch.Tensor:
+        """Of ``[T, N, *]``: a module with states goes through them, one without takes time steps for samples."""
+        if isinstance(self.step, MemoryModule):
+            return self.step(x)  # type: ignore[no-any-return]
+        (y,) = self.step(x.flatten(0, 1))
+        return y.unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
+
+
 def replace_own_loops(net: nn.Module, example: torch.Tensor) -> None:
     """Put modules of one step in the places of those that loop over time; changed in place.
 
@@ -305,64 +366,3 @@ class _Loop:
 def _alike(one: Any, other: Any) -> bool:
     a, b = (each.meta.get("val") if isinstance(each, fx.Node) else None for each in (one, other))
     return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape
-
-
-class _OwnNeuron(MemoryModule):  # type: ignore[misc]
-    """A loop's step, with memories that start from zero.
-
-    Args:
-        step: from ``x[t]`` and the states to the result and the next states.
-        shapes: of the states, for one sample.
-    """
-
-    def __init__(self, step: fx.GraphModule, shapes: Sequence[tuple[int, ...]]) -> None:
-        super().__init__()
-        self.step, self.shapes = step, shapes
-        for at in range(len(shapes)):
-            self.register_memory(f"state_{at}", 0.0)
-        self.step_mode = "m"
-
-    def materialize_states(self, inputs: tuple[Any, ...], states: tuple[Any, ...], step_mode: str) -> tuple[Any, ...]:
-        """The states as tensors ``[N, *]``."""
-        x = inputs[0] if step_mode == "s" else inputs[0][0]
-        return tuple(
-            x.new_zeros(x.shape[0], *shape) if isinstance(state, float) else state
-            for state, shape in zip(states, self.shapes, strict=True)
-        )
-
-    def single_step_functional_forward(
-        self, inputs: tuple[torch.Tensor, ...], states: tuple[Any, ...], **_: Any
-    ) -> tuple[tuple[torch.Tensor, ...], tuple[Any, ...]]:
-        """One time step ``[N, *]``."""
-        y, *after = self.step(inputs[0], *self.materialize_states(inputs, states, "s"))
-        return (y,), tuple(after)
-
-
-class OverTime(nn.Module):
-    """What stands in the place of a loop.
-
-    Args:
-        axis: of time in the input.
-        made: of time in the result.
-
-    Attributes:
-        only_steps: the number of time steps for which the loop was written; None where it takes any.
-    """
-
-    only_steps: int | None = None
-
-    def __init__(self, step: nn.Module, axis: int, made: int) -> None:
-        super().__init__()
-        self.step, self.axis, self.made = step, axis, made
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """All time steps; what is called ``[T, N, *]`` elsewhere may have the samples first."""
-        y = self.over_time(x.movedim(self.axis, 0) if self.axis else x)
-        return y.movedim(0, self.made) if self.made else y
-
-    def over_time(self, x: torch.Tensor) -> torch.Tensor:
-        """Of ``[T, N, *]``: a module with states goes through them, one without takes time steps for samples."""
-        if isinstance(self.step, MemoryModule):
-            return self.step(x)  # type: ignore[no-any-return]
-        (y,) = self.step(x.flatten(0, 1))
-        return y.unflatten(0, x.shape[:2])  # type: ignore[no-any-return]

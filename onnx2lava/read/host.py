@@ -123,10 +123,9 @@ def _ask_spikes(graph: ir.Graph, node: ir.Node, spikes: ir.Value, asked: Sequenc
         parts.append(part.outputs[0])
     joined = ir.node("Concat", parts, {"axis": 0}, name=node.name)
     graph.insert_before(node, joined)
-    name = shape.name
     shape.replace_all_uses_with(joined.outputs[0])
     graph.remove(node, safe=True)
-    joined.outputs[0].name = name
+    joined.outputs[0].name = shape.name
 
 
 def _arrange(graph: ir.Graph, value: ir.Value, dims: Sequence[int]) -> None:

@@ -174,6 +174,8 @@ class _Step:
         if unit != 1:
             charged, reset = scaled(charged, np.full(1, 1 / unit)), reset / unit
         self._check_sums(charged, drive)
+        if unit != 1:
+            charged = replace(charged, terms=drive.terms)  # without what the division left on them
         threshold = self._one_float32(charged.constant - drive.constant, "threshold", charged.constant)
         if any(start.value for i, start in enumerate(self._starts) if i != potential) or not _close(
             np.full(1, self._starts[potential].value), reset * unit

@@ -538,11 +538,12 @@ class OwnSamplesFirst(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv, self.fire = nn.Conv2d(inputs, outputs, 3), self.Spike()
+        self.conv, self.fire, self.head = nn.Conv2d(inputs, outputs, 3), self.Spike(), nn.Linear(outputs * 36, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.conv(x.flatten(0, 1))
-        return self.fire(y.view(x.shape[0], x.shape[1], *y.shape[1:]))
+        y = self.fire(y.view(x.shape[0], x.shape[1], *y.shape[1:]))
+        return self.head(y.flatten(0, 1).flatten(1)).view(x.shape[0], x.shape[1], -1)
 
 
 class OwnFilled(nn.Module):

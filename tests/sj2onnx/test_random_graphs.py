@@ -226,6 +226,8 @@ ARRANGED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "pixels as channels": _folded(lambda x: nn.functional.pixel_unshuffle(x, 2)),
     "channels as pixels": _folded(lambda x: nn.functional.pixel_shuffle(x.repeat(1, 2, 1, 1), 2)),
     "of another size": _folded(lambda x: nn.functional.interpolate(x, size=(7, 3))),
+    "between its neighbours": _folded(lambda x: nn.functional.interpolate(x, scale_factor=2, mode="bilinear")),
+    "from corner to corner": _folded(lambda x: nn.functional.interpolate(x, size=(5, 3), mode="bilinear", align_corners=True)),
     "pooled to another size": _folded(nn.AdaptiveAvgPool2d(3)),
     "windows side by side": _folded(lambda x: nn.functional.unfold(x, 2).unflatten(-1, (3, 3))),
     "a matrix by einsum": lambda x: torch.einsum("tnchw,dc->tndhw", x, torch.tensor([[1.0, 0.5], [-1, 2], [0, 1]]).to(x)),

@@ -1,11 +1,11 @@
 """Operators that make sums of spikes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 import numpy as np
 
-from ...network import Array, Conv, ConvTranspose, Dense, Pads
+from ...network import Array, Conv, ConvTranspose, Dense, Pads, Sparse
 from ..axes import TIME
 from ..call import Call, Filled, Operator, Value
 from ..features import selected
@@ -15,13 +15,16 @@ from ..form import (
     axis_kind,
     delayed,
     ending_at,
+    mapped,
     mapped_along_last,
     mapped_to,
+    rearranged,
     scaled,
     shifted,
     transposed,
+    unwound,
 )
-from ..steps import ungrouped
+from ..steps import View, ungrouped
 from .products import matrices_of_spikes
 
 __all__ = ["SYNAPSES", "image_rank", "read_pads"]
@@ -100,7 +103,7 @@ def _conv_transpose(call: Call) -> Value:
 
 
 def _resize(call: Call) -> Value:
-    """Nearest upsampling by whole factors: a transposed convolution that repeats each spike."""
+    """Nearest upsampling by whole factors is a transposed convolution that repeats each spike; else places read one or a few."""
     form = call.form()
     rank = image_rank(call, form)
     sides = rank - 1
@@ -116,17 +119,51 @@ def _resize(call: Call) -> Value:
         call.refuse("it does not say how much larger each axis becomes", "use nn.Upsample with a whole scale_factor")
     if mode == "nearest" and (resized := _picked_sizes(call, form, factors)) is not None:
         return resized
+    if mode == "linear" and (between := _interpolated(call, form, factors, rank)) is not None:
+        return between
     whole = np.rint(factors)
     if mode != "nearest" or (np.abs(whole - factors) > 1e-6).any() or (whole[:2] != 1).any() or whole.min() < 1:
         call.refuse(
-            "it interpolates, or by something else than whole factors along height and width",
-            "use nn.Upsample(mode='nearest') with a whole scale_factor",
+            "it interpolates by cubics, or by something else than whole factors along height and width",
+            "use nn.Upsample with the mode 'nearest' or 'bilinear'",
         )
     plane = _two([int(factor) for factor in whole[2:]], sides)
     channels = form.dims[1]
     call.budget.take(channels * prod(plane))
     step = ConvTranspose(np.ones((channels, 1, *plane)), plane, groups=channels)
     return mapped_to(form, step, rank)
+
+
+_PLACES: dict[str, Callable[[Array, float, int], Array]] = {
+    "align_corners": lambda at, factor, size: at * (size - 1) / max(len(at) - 1, 1),
+    "asymmetric": lambda at, factor, size: at / factor,
+    "half_pixel": lambda at, factor, size: (at + 0.5) / factor - 0.5,
+    "pytorch_half_pixel": lambda at, factor, size: (at + 0.5) / factor - 0.5 if len(at) > 1 else np.zeros(1),
+}
+"""Where in the input each place of the output lies, along an axis; ONNX's ``Resize`` gives the formulas."""
+
+
+def _interpolated(call: Call, form: Form, factors: Array, rank: int) -> Form | None:
+    """Linear interpolation along height and width: each place reads up to four, by how near it lies."""
+    place = _PLACES.get(call.get_string("coordinate_transformation_mode", "half_pixel"))
+    if place is None or (factors[:2] != 1).any() or call.get_int("antialias", 0) or call.get_int("exclude_outside", 0):
+        return None
+    read = unwound(form, rank)
+    channels, made = read.features[0], [read.features[0]]
+    columns, weights = np.arange(channels)[:, None], np.ones((channels, 1))
+    for size, factor in zip(read.features[1:], [1.0] * (3 - rank) + factors[2:].tolist(), strict=True):
+        made.append(round(size * factor) if call.has(3) else int(size * factor))
+        call.budget.take(8 * max(made[-1], 1) * columns.size)
+        at = np.arange(made[-1], dtype=np.float64)
+        at = np.clip(at if factor == 1 else place(at, factor, size), 0, size - 1)
+        low = np.floor(at).astype(np.int64)
+        near, pair = np.stack([1 - (at - low), at - low], 1), np.stack([low, low + 1], 1)
+        known = (columns >= 0)[:, None, :, None] & (near > 0)[None, :, None, :]
+        columns = np.where(known, columns[:, None, :, None] * size + pair[None, :, None, :], -1)
+        weights = np.where(known, weights[:, None, :, None] * near[None, :, None, :], 0.0)
+        columns, weights = (each.reshape(prod(made), -1) for each in (columns, weights))
+    done = mapped(mapped(read, Sparse(weights, columns, prod(read.features))), View((made[0], made[1], made[2])))
+    return rearranged(done, len(form.dims) - rank, made if rank == 3 else (made[0], made[2]))
 
 
 def _picked_sizes(call: Call, form: Form, factors: Array) -> Form | None:
