@@ -40,11 +40,10 @@ def without_assignments(program: ExportedProgram) -> ExportedProgram:
 
 def _chosen(program: ExportedProgram, node: fx.Node) -> fx.Node | None:
     """What says the same as ``node``; None where that depends on how many time steps or samples there are."""
-    base, value, axis, *cut = [*node.args, *(0, None, None, 1)[len(node.args) - 2 :]]
-    assert isinstance(base, fx.Node)
-    assert isinstance(value, fx.Node)
+    args: tuple[Any, ...] = node.args
+    base, value, axis, *cut = args + (0, None, None, 1)[len(args) - 2 :]
     shape = node.meta["val"].shape
-    axis = int(axis) % len(shape)  # type: ignore[call-overload]
+    axis = int(axis) % len(shape)
     begin, end, step = cut if node.target == aten.slice_scatter.default else (cut[0], None, None)
     if begin in (0, None) and step == 1 and (end is None or (isinstance(end, int) and end >= 2**62)):
         return value if value.meta["val"].shape == shape else None
@@ -71,10 +70,10 @@ def _chosen(program: ExportedProgram, node: fx.Node) -> fx.Node | None:
     return _call(graph, aten.where.self, add_constant(program, "chosen", mask, node.meta["val"]), given, base)
 
 
-def _broadcast(value: fx.Node) -> fx.Node:
-    """What ``value`` only repeats: ``y[:, :1] = v`` repeats v first."""
+def _broadcast(value: Any) -> Any:
+    """The node that ``value``, a node, only repeats: ``y[:, :1] = v`` repeats v first."""
     while value.target in (aten.copy.default, aten.expand.default):
-        value = value.args[value.target == aten.copy.default]  # type: ignore[assignment]
+        value = value.args[value.target == aten.copy.default]
     return value
 
 

@@ -30,6 +30,8 @@ _SAME = (
     aten.detach_.default,
     aten.lift_fresh_copy.default,
 )
+_SAME_IF_ALIKE = (aten._to_copy.default, aten.to.dtype, aten.slice.Tensor, aten.expand.default)
+"""Operations that give what they take, where its shape and type stay."""
 _SIZES_ONLY = (
     aten.zeros_like.default,
     aten.ones_like.default,
@@ -224,20 +226,18 @@ class _Loop:
             if same is not node:
                 node.replace_all_uses_with(same)
 
-    def _same(self, node: fx.Node) -> fx.Node:
-        """The value that ``node`` takes as it is: a copy, all of it, or an entry that was assigned before."""
+    def _same(self, node: Any) -> Any:
+        """The node that ``node`` takes as it is: a copy, all of it, or an entry that was assigned before."""
         while True:
             if node.target in _SAME:
-                node = node.args[0]  # type: ignore[assignment]
+                node = node.args[0]
             elif node.target == aten.copy.default and _alike(node, node.args[1]):
-                node = node.args[1]  # type: ignore[assignment]
-            elif node.target in (aten._to_copy.default, aten.to.dtype, aten.slice.Tensor, aten.expand.default) and _alike(
-                node, node.args[0]
-            ):
-                node = node.args[0]  # type: ignore[assignment]
-            elif node.target == aten.select.int and node.args[0].target == aten.select_scatter.default:  # type: ignore[union-attr]
+                node = node.args[1]
+            elif node.target in _SAME_IF_ALIKE and _alike(node, node.args[0]):
+                node = node.args[0]
+            elif node.target == aten.select.int and node.args[0].target == aten.select_scatter.default:
                 whole, axis, index = node.args
-                base, value, at, place = whole.args  # type: ignore[union-attr]
+                base, value, at, place = whole.args
                 if axis != at:
                     return node
                 if index == place:
@@ -251,9 +251,10 @@ class _Loop:
                 return node
 
     def _axis(self, x: torch.Tensor) -> tuple[int, int]:
-        taken = [node.args[1:] for node in self.x.users if node.target == aten.select.int]
-        taken += [(node.args[1] if len(node.args) > 1 else 0, None) for node in self.x.users if node.target == aten.unbind.int]
-        axes = {int(axis) % x.dim() for axis, _ in taken}  # type: ignore[call-overload]
+        uses: list[Any] = list(self.x.users)
+        taken = [use.args[1] for use in uses if use.target == aten.select.int]
+        taken += [use.args[1] if len(use.args) > 1 else 0 for use in uses if use.target == aten.unbind.int]
+        axes = {axis % x.dim() for axis in taken}
         if len(axes) != 1:
             raise _NoLoopError
         (axis,) = axes
@@ -261,11 +262,11 @@ class _Loop:
             raise _NoLoopError
         return axis, x.shape[axis]
 
-    def _results(self, output: fx.Node) -> tuple[list[fx.Node], int]:
+    def _results(self, output: Any) -> tuple[list[fx.Node], int]:
         """What each step gives, and the axis on which the steps are joined."""
         if output.target in (aten.stack.default, aten.cat.default):
-            parts = list(output.args[0])  # type: ignore[arg-type]
-            axis = int(output.args[1] if len(output.args) > 1 else 0)  # type: ignore[call-overload]
+            parts = list(output.args[0])
+            axis = int(output.args[1] if len(output.args) > 1 else 0)
             if output.target == aten.cat.default:
                 if any(part.target != aten.unsqueeze.default or part.args[1] != axis for part in parts):
                     raise _NoLoopError
@@ -274,7 +275,7 @@ class _Loop:
             entries: dict[Any, fx.Node] = {}
             axes = set()
             while output.target == aten.select_scatter.default:
-                output, value, at, place = output.args  # type: ignore[assignment]
+                output, value, at, place = output.args
                 axes.add(at)
                 entries.setdefault(place, value)
                 output = self._same(output)
@@ -285,14 +286,14 @@ class _Loop:
             raise _NoLoopError
         return parts, axis
 
-    def _level(self, node: fx.Node) -> int:
+    def _level(self, node: Any) -> int:
         """The last step on which it depends; -1 for constants."""
         if node.op != "call_function" or node.target in _SIZES_ONLY:
             return self.steps if node is self.x else -1
         if node.args and node.args[0] is self.x and node.target == aten.select.int:
-            return int(node.args[2]) % self.steps  # type: ignore[call-overload]
+            return int(node.args[2]) % self.steps
         if node.args and isinstance(node.args[0], fx.Node) and node.args[0].target == aten.unbind.int:
-            return int(node.args[1])  # type: ignore[call-overload]
+            return int(node.args[1])
         return max((self._levels[each] for each in node.all_input_nodes), default=-1)
 
     def step(self) -> tuple[fx.GraphModule, list[tuple[int, ...]]]:

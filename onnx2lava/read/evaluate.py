@@ -123,7 +123,7 @@ def _case_by_case(call: Call) -> Value:
             call.refuse("it chooses by something else than spikes", "use a neuron with hard reset")
         one, other = (_as_form(call, value, condition.on, case) for value, case in ((one, "on"), (other, "off")))
         return Cases(drive, one, other, strict)
-    results = []
+    results: dict[str, Form] = {}
     for case in ("on", "off"):
         given = [getattr(value, case) if isinstance(value, Cases) else value for value in call.inputs]
         (result,) = evaluated(node, given, call.budget)
@@ -131,8 +131,8 @@ def _case_by_case(call: Call) -> Value:
             call.refuse(
                 "it moves spikes in a loop between neurons", "use a container of linear layers and one neuron with hard reset"
             )
-        results.append(result)
-    return Cases(drive, *results, strict=strict)
+        results[case] = result
+    return Cases(drive, **results, strict=strict)
 
 
 def _as_form(call: Call, value: Value | None, like: Form, case: str) -> Form:

@@ -117,6 +117,8 @@ def _resize(call: Call) -> Value:
     mode = call.get_string("mode", "nearest")
     if factors is None or factors.shape != (len(form.dims),):
         call.refuse("it does not say how much larger each axis becomes", "use nn.Upsample with a whole scale_factor")
+    if not (np.isfinite(factors) & (factors > 0)).all():
+        call.refuse("it scales an axis by no positive number", "use nn.Upsample with a whole scale_factor")
     if mode == "nearest" and (resized := _picked_sizes(call, form, factors)) is not None:
         return resized
     if mode == "linear" and (between := _interpolated(call, form, factors, rank)) is not None:
@@ -150,7 +152,8 @@ def _interpolated(call: Call, form: Form, factors: Array, rank: int) -> Form | N
         return None
     read = unwound(form, rank)
     channels, made = read.features[0], [read.features[0]]
-    columns, weights = np.arange(channels)[:, None], np.ones((channels, 1))
+    columns: Array = np.arange(channels)[:, None]
+    weights: Array = np.ones((channels, 1))
     for size, factor in zip(read.features[1:], [1.0] * (3 - rank) + factors[2:].tolist(), strict=True):
         made.append(round(size * factor) if call.has(3) else int(size * factor))
         call.budget.take(8 * max(made[-1], 1) * columns.size)
@@ -161,7 +164,7 @@ def _interpolated(call: Call, form: Form, factors: Array, rank: int) -> Form | N
         known = (columns >= 0)[:, None, :, None] & (near > 0)[None, :, None, :]
         columns = np.where(known, columns[:, None, :, None] * size + pair[None, :, None, :], -1)
         weights = np.where(known, weights[:, None, :, None] * near[None, :, None, :], 0.0)
-        columns, weights = (each.reshape(prod(made), -1) for each in (columns, weights))
+        columns, weights = columns.reshape(prod(made), -1), weights.reshape(prod(made), -1)
     done = mapped(mapped(read, Sparse(weights, columns, prod(read.features))), View((made[0], made[1], made[2])))
     return rearranged(done, len(form.dims) - rank, made if rank == 3 else (made[0], made[2]))
 
