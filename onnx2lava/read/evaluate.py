@@ -13,7 +13,7 @@ from .call import Call, Cases, Filled, Value, described, refusal
 from .form import Form, FormError, constant_form
 from .operators import OPERATORS
 
-__all__ = ["STANDARD_DOMAINS", "evaluated"]
+__all__ = ["STANDARD_DOMAINS", "evaluated", "is_neuron"]
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 _CASE_BY_CASE = [
@@ -39,6 +39,11 @@ _CASE_BY_CASE = [
 ]
 """Operators that leave each element where it is, or move it with its axes, so that what spikes decide about stays with its
 neuron."""
+
+
+def is_neuron(node: ir.Node) -> bool:
+    """Whether it is a spiking layer: what other domains than ONNX's have is read as such, or refused."""
+    return node.domain not in STANDARD_DOMAINS
 
 
 def evaluated(node: ir.Node, inputs: Sequence[Value | None], budget: Budget, gates: Any = None) -> tuple[Value, ...]:

@@ -3,13 +3,10 @@
 Node names are never asked for a meaning, only for the populations' names.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import count
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -18,21 +15,25 @@ from custom_ops.files.model_file import numbers
 from custom_ops.operators import DOMAIN, HETEROGENEOUS_CUBA_LIF, SpikingNeuron
 
 from ..errors import ConversionError, NetworkError
-from ..host import noted_time, time_and_batch
+from ..host import noted_time
 from ..network import INPUT, CubaNeuron, Dense, Input, Neuron, Population, Shape
-from .axes import SAMPLES, STEPS, Axes, joined, listed, reshaped
+from .axes import joined, listed, reshaped
 from .budget import Budget
 from .call import Call, Filled, HostValue, Value, described, refusal
-from .evaluate import STANDARD_DOMAINS, evaluated
+from .evaluate import evaluated, is_neuron
 from .form import Form, FormError, Term, aligned, lead_axes, natural, source, unwound
 from .gates import Gates
+from .graph_input import graph_input
+from .joined_steps import join_steps
 from .loop import is_loop, read_loop
+from .names import Names
 from .neurons import neuron_of, part_of
 from .populations import Populations, arranged, float_neuron
 from .potentials import is_read_by_potential
+from .readout import Readout, find_readout
 from .unrolled import Unrolled
 
-__all__ = ["Reader", "Readout"]
+__all__ = ["Reader"]
 
 _IMAGES = "images"
 _RECURRENT = "Recurrent"
@@ -42,21 +43,8 @@ _MIXED = (
     "which go to Loihi as they are (input='counts', --input-kind counts)",
 )
 """Why a node is refused, and what to do."""
-
-
-@dataclass(frozen=True)
-class Readout:
-    """What is behind the last spikes.
-
-    Args:
-        populations: those whose spikes it reads, and the values of the graph that hold them.
-        dims: how those are arranged, as a Reshape of ``[T, N, *]`` says it.
-        output: the name of the graph's output.
-    """
-
-    populations: Mapping[str, ir.Value]
-    dims: Mapping[str, Sequence[int]]
-    output: str
+_ARRANGING = ("Concat", "Identity", "Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that leave all numbers as they are."""
 
 
 class Reader:
@@ -87,8 +75,7 @@ class Reader:
         self.inputs: dict[str, Input] = {}
         self.encoded: dict[str, ir.Value] = {}
         self.populations: list[Population[Neuron]] = []
-        self._taken: set[str] = set()  # names of populations
-        self._repeated: Counter[str] = Counter()  # how often names had to be made different
+        self._names = Names(self.graph, self.inputs)
         self._functions = {(function.domain, function.name): function for function in model.functions.values()}
         self._maker = Populations(self.budget)
         self._gates = Gates(self)
@@ -112,7 +99,7 @@ class Reader:
         """
         needed = _ancestors([self.output])
         self._require_read(needed)
-        neurons = [node for node in needed if _is_neuron(node)]
+        neurons = [node for node in needed if is_neuron(node)]
         before = _ancestors(value for node in neurons for value in node.inputs if value is not None)
         last = [node for node in neurons if node not in before]
         on_host = {node for node in last if is_read_by_potential(node, needed, self.output, self._functions)}
@@ -120,72 +107,34 @@ class Reader:
         neurons = [node for node in neurons if node not in on_host]
         before = _ancestors(value for node in neurons for value in node.inputs if value is not None)
         for node in self.graph:
-            if node in needed and (node in before or (_is_neuron(node) and node not in on_host)):
+            if node in needed and (node in before or (is_neuron(node) and node not in on_host)):
                 self.read_node(node)
-        self._join_steps([node for node in needed if node not in before and (node in on_host or not _is_neuron(node))])
+        self._join_steps([node for node in needed if node not in before and (node in on_host or not is_neuron(node))])
         if not self.populations:
             raise self._nothing_for_loihi(on_host)
         if self._images and len(self.encoded) == 1:
             self._name_the_only_input()
-        return self._readout(needed)
+        names = [each.name for each in self.populations]
+        self.outputs, found = find_readout(self.output, self._spikes, self._values, names, lead_axes(*self.steps_and_samples))
+        return found
 
     def _join_steps(self, behind: Iterable[ir.Node]) -> None:
-        """Let what is behind neurons that the file runs step by step read all of their time steps, which is what Loihi gives."""
+        """Of neurons that the file runs step by step, the values that hold all of their spikes, for ``behind`` on the host."""
         every = self.steps_and_samples[0]
-        moved: dict[ir.Value, ir.Value] = {}
-        origins: dict[str, tuple[str, ...] | None] = {}
-        for name, spikes, steps in self._unrolled.finished():
-            if self._spikes.pop(steps[0], None) != name:  # a gate, which the file has as something else
-                continue
-            origins[name] = tuple(str(value.name) for value in steps) if len(steps) == every else None
-            whole = self._appended("Concat", steps, name, axis=0)[0]
-            self._values[whole], self._spikes[whole] = spikes, name
-            parts = np.array([1] * len(steps) + [every - len(steps)] * (len(steps) < every), np.int64)
-            (sizes,) = self._appended("Constant", [], name, value=ir.tensor(parts))
-            self._values[sizes] = parts
-            moved.update(zip(steps, self._appended("Split", [whole, sizes], name, len(parts), axis=0), strict=False))
-        if moved:
+        found = {
+            name: (spikes, steps)
+            for name, spikes, steps in self._unrolled.finished()
+            if self._spikes.pop(steps[0], None) == name  # not a gate, which the file has as something else
+        }
+        whole = join_steps(self.graph, self._values, found, every, behind)
+        self._spikes.update({value: name for name, value in whole.items()})
+        if whole:
+            origins = {
+                name: tuple(str(value.name) for value in steps) if len(steps) == every else None
+                for name, (_, steps) in found.items()
+            }
             self.populations = [replace(each, origin=origins.get(each.name, each.origin)) for each in self.populations]
-            for node in behind:
-                for index, value in enumerate(node.inputs):
-                    if value is not None:
-                        node.replace_input_with(index, self._moved(value, moved))
-            try:
-                self.graph.sort()
-            except ValueError as error:
-                raise ConversionError(
-                    f"The model {self.graph.name!r} has nodes that read what is made of them: repair the file."
-                ) from error
             self._find_sequences()
-
-    def _moved(self, value: ir.Value, moved: dict[ir.Value, ir.Value]) -> ir.Value:
-        """What stands for ``value`` on the host, where ``moved`` says what stands for others: what is made of those is made
-        again."""
-        waiting = [value]
-        while waiting:
-            node = waiting[-1].producer()
-            form = self._values.get(waiting[-1])
-            if waiting[-1] in moved:
-                waiting.pop()
-            elif node is None or _is_neuron(node) or not isinstance(form, Form) or form.at is None:
-                moved[waiting[-1]] = waiting[-1]
-            elif further := [each for each in node.inputs if each is not None and each not in moved]:
-                waiting += further
-            else:
-                given = [None if each is None else moved[each] for each in node.inputs]
-                again = ir.Node("", node.op_type, given, node.attributes.values(), num_outputs=len(node.outputs))
-                moved.update(zip(node.outputs, self._append(again, node.name or ""), strict=True))
-        return moved[value]
-
-    def _appended(self, operator: str, inputs: Sequence[ir.Value], name: str, count: int = 1, **given: Any) -> Sequence[ir.Value]:
-        return self._append(ir.node(operator, inputs, given, num_outputs=count), name)
-
-    def _append(self, node: ir.Node, name: str) -> Sequence[ir.Value]:
-        node.name = name = f"{name}/{node.op_type}/{len(self.graph)}"
-        for at, value in enumerate(node.outputs):
-            value.name = f"{name}:{at}"
-        self.graph.append(node)
-        return node.outputs
 
     def _find_sequences(self) -> None:
         """Values that are all time steps of a population's spikes, put together again: as outputs they need no readout."""
@@ -202,7 +151,7 @@ class Reader:
                 continue
             (term,) = form.terms
             plain = source(term.source, lead_axes(*self.steps_and_samples), term.shape, self.budget)
-            alone = (term.delay, term.steps, term.divisor) == (0, (), 1) and term.source in self._taken
+            alone = (term.delay, term.steps, term.divisor) == (0, (), 1) and term.source in self._names
             if alone and reshaped(plain.axes, form.dims) == form.axes:
                 self._spikes[node.outputs[0]] = term.source
 
@@ -232,8 +181,8 @@ class Reader:
         """
         if sums.at is not None:
             finish = partial(self._gate, neuron)
-            return self._unrolled.gate(call, sums, neuron, lambda: self._reserved(call.node), finish)
-        return self._gate(neuron, self._name(call.node), call, sums, shown=shown)
+            return self._unrolled.gate(call, sums, neuron, partial(self._names.reserved, call.node), finish)
+        return self._gate(neuron, self._names.made(call.node), call, sums, shown=shown)
 
     def _gate(self, neuron: CubaNeuron, name: str, call: Call, sums: Form, *, shown: bool = False) -> Form:
         made = self._maker.whole(call, name, neuron, sums)
@@ -287,48 +236,12 @@ class Reader:
                 )
 
     def _read_input(self, value: ir.Value, count: int) -> tuple[int, int]:
-        shape = list(value.shape or ())
-        names = [dim if isinstance(dim, int) else dim.value for dim in shape]
-        time, batch = time_and_batch(names, self._noted_time, images=self._images)
-        static = time is None  # an image that the network repeats over time
-        rest = [dim for axis, dim in enumerate(shape) if axis not in (time, batch)]
-        known = [dim for dim in rest if isinstance(dim, int) and dim > 0]
-        if len(shape) < 3 - static or len(known) != len(rest) or not 1 <= len(rest) <= 3:
-            if value.dtype in (ir.DataType.INT32, ir.DataType.INT64) and not rest:
-                raise ConversionError(
-                    f"The input {value.name!r} takes whole numbers [{', '.join(map(str, shape))}], such as words, of which a "
-                    "layer on the host makes vectors (nn.Embedding): export the part of the network behind that layer, with an "
-                    "example [T, N, F], and give Loihi what the layer gives."
-                )
-            one_of = f"The model has {count} inputs, of which" if count > 1 else "The input"
-            raise ConversionError(
-                f"{one_of} {value.name!r} has the shape {value.shape}, but must be [T, N, C, H, W], [T, N, C, L] or [T, N, F] "
-                "with fixed features: export it with an example of such a shape, and without states."
-            )
-        steps, samples = (
-            shape[axis] if axis is not None and isinstance(shape[axis], int) and shape[axis] else open_
-            for axis, open_ in ((time, self._times_shown() if static else STEPS), (batch, SAMPLES))
-        )
-        assert isinstance(steps, int)
-        assert isinstance(samples, int)
         name = _IMAGES if self._images else INPUT if count == 1 else str(value.name)
-        features = natural([int(dim) for dim in known])
-        lead = lead_axes(steps, samples)
-        tail = source(name, (), features, self.budget, [int(dim) for dim in known])
-        rest_axes = iter(tail.axes)
-        axes: Axes = tuple(
-            lead[0] if axis == time else lead[1] if axis == batch else next(rest_axes) for axis in range(len(shape))
-        )
-        self._values[value] = replace(tail, axes=axes)
+        found = graph_input(self.graph, value, name, self.budget, noted_time=self._noted_time, images=self._images, count=count)
+        self._values[value] = found.form
         if not self._images:
-            self.inputs[name] = Input(features, self._bits, numbers=self._numbers)
-        return steps, samples
-
-    def _times_shown(self) -> int:
-        """How often an image is shown, as the first neuron sees it; left open where the file does not say it."""
-        first = next((node for node in self.graph if _is_neuron(node)), None)
-        dims = [] if first is None else [list(value.shape or ()) for value in (*first.inputs[:1], *first.outputs[:1]) if value]
-        return next((each[0] for each in dims if len(each) > 2 and isinstance(each[0], int) and each[0] > 0), STEPS)
+            self.inputs[name] = Input(found.features, self._bits, numbers=self._numbers)
+        return found.steps_and_samples
 
     def _name_the_only_input(self) -> None:
         """An encoder with one output feeds the network's only input, which has one name."""
@@ -340,56 +253,12 @@ class Reader:
             for each in self.populations
         ]
 
-    def _readout(self, needed: Iterable[ir.Node]) -> Readout | None:
-        value = self.output
-        while value not in self._spikes:
-            node = value.producer()
-            if node is None or node.op_type != "Identity" or node.domain not in STANDARD_DOMAINS or node.inputs[0] is None:
-                break
-            value = node.inputs[0]
-        if value in self._spikes and not self._is_folded(value):
-            self.outputs = (self._spikes[value],)
-            return None
-        read: dict[str, ir.Value] = {}
-        waiting, seen = deque([self.output]), set()
-        while waiting:
-            value = waiting.popleft()
-            if value in seen:
-                continue
-            seen.add(value)
-            if value in self._spikes:
-                read[self._spikes[value]] = value
-                continue
-            node = value.producer()
-            if node is not None:
-                waiting.extend(each for each in node.inputs if each is not None)
-        names = [each.name for each in self.populations if each.name in read]
-        if not names:
-            raise ConversionError(
-                f"The model's output {self.output.name!r} is not made of the spikes of a spiking layer: export the network up to "
-                "there."
-            )
-        self.outputs = tuple(names)
-        values = {name: read[name] for name in names}
-        return Readout(values, {name: self._arrangement(value) for name, value in values.items()}, str(self.output.name))
-
-    def _arrangement(self, value: ir.Value) -> Sequence[int]:
-        form = self._values[value]
-        assert isinstance(form, Form)
-        return (-1, *form.dims[1:]) if self._is_folded(value) else (0, 0, *form.dims[2:])
-
-    def _is_folded(self, value: ir.Value) -> bool:
-        """Whether time is folded into the batch, as it is behind a MaxPool."""
-        form = self._values[value]
-        assert isinstance(form, Form)
-        return form.axes[:2] != lead_axes(*self.steps_and_samples)
-
     # One node.
 
     def read_node(self, node: ir.Node) -> None:
         inputs = [None if value is None else self.value(value) for value in node.inputs]
         first = inputs[0] if inputs else None
-        if _is_neuron(node) and isinstance(first, Form | HostValue):
+        if is_neuron(node) and isinstance(first, Form | HostValue):
             self._values[node.outputs[0]] = self._spiking(Call(node, inputs, self.budget, self._gates))
             results: tuple[Value, ...] = ()
         elif any(map(_is_image, inputs)) and any(_sources(value) - {_IMAGES} for value in inputs):
@@ -441,7 +310,7 @@ class Reader:
         first = call.inputs[0]
         try:
             if isinstance(first, HostValue) or _sources(first) & {_IMAGES}:
-                if any(_is_neuron(use.node) and use.idx for value in node.outputs[1:] for use in value.uses()):
+                if any(is_neuron(use.node) and use.idx for value in node.outputs[1:] for use in value.uses()):
                     call.refuse(
                         "it turns images into spikes step by step, in a loop that feeds spikes back",
                         "let the first spiking layer run over all time steps before the loop, in step mode 'm' on "
@@ -451,9 +320,9 @@ class Reader:
             form = self._sums(call)
             read = neuron_of(node.op_type.removeprefix(_RECURRENT)) if node.domain == DOMAIN else None
             if read is not None and self._unrolled.is_step(form):
-                return self._unrolled.step(call, form, lambda: self._reserved(node), partial(self._operator, read(call)))
+                return self._unrolled.step(call, form, partial(self._names.reserved, node), partial(self._operator, read(call)))
             if read is not None:
-                return self._operator(read(call), self._name(node), call, form)
+                return self._operator(read(call), self._names.made(node), call, form)
             function = self._functions.get((node.domain, node.op_type))
             if function is not None and is_loop(function):
                 return self._loop(call, function, form)
@@ -523,7 +392,7 @@ class Reader:
 
     def _loop(self, call: Call, function: ir.Function, form: Form) -> Form:
         found = read_loop(call, function, form)
-        name = self._name(call.node)
+        name = self._names.made(call.node)
         feedback = tuple(replace(term, source=name, delay=1) for term in found.feedback)
         sums = replace(found.sums, terms=(*found.sums.terms, *feedback))
         populations = self._maker.real(call, name, found.neuron, sums, found.bias)
@@ -541,7 +410,8 @@ class Reader:
 
     def _keep(self, populations: Sequence[Population[Neuron]]) -> None:
         self.populations += populations
-        self._taken.update(each.name for each in populations)
+        for each in populations:
+            self._names.of_population(each.name)
 
     def _encode(self, call: Call, first: Value | None) -> Value:
         """The first spiking layers make spikes of images, on the host."""
@@ -563,37 +433,11 @@ class Reader:
                 "it turns images into spikes of a shape that the file does not say",
                 "run onnx.shape_inference on the file, or export it with sj2onnx",
             )
-        name = self._name(call.node)
+        name = self._names.made(call.node)
         shape = natural(declared[2:])
         self.inputs[name] = Input(shape, origin=call.node.outputs[0].name)
         self.encoded[name] = call.node.outputs[0]
         return source(name, lead_axes(*self.steps_and_samples), shape, self.budget, declared[2:])
-
-    def _reserved(self, node: ir.Node) -> str:
-        name = self._name(node)
-        self._taken.add(name)
-        return name
-
-    def _name(self, node: ir.Node) -> str:
-        unnamed = (f"layer{number}" for number in count(len(self.populations)))
-        stem = (node.name or "").rpartition("/")[0] or next(name for name in unnamed if not self._is_taken(name))
-        if not self._is_taken(stem):
-            return stem
-        if node.domain not in STANDARD_DOMAINS:
-            # A module that is used twice; nodes of one name are two layers of one name, which the network refuses.
-            alike = sum(each.name == node.name for each in self.graph) > 1
-            return stem if node.name is None or alike or self._is_taken(node.name) else node.name
-        stem = f"{stem}/{node.op_type}"
-        while self._is_taken(name := f"{stem}{self._repeated[stem] or ''}"):
-            self._repeated[stem] += 1
-        return name
-
-    def _is_taken(self, name: str) -> bool:
-        return name in self._taken or name in self.inputs
-
-
-_ARRANGING = ("Concat", "Identity", "Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze")
-"""Operators that leave all numbers as they are."""
 
 
 def _same_neurons(nodes: Iterable[ir.Node]) -> set[ir.Node]:
@@ -603,14 +447,10 @@ def _same_neurons(nodes: Iterable[ir.Node]) -> set[ir.Node]:
     while waiting:
         node = waiting.pop()
         before = [None if value is None else value.producer() for value in node.inputs[1:]]
-        more = [each for each in before if each is not None and _is_neuron(each) and each not in found]
+        more = [each for each in before if each is not None and is_neuron(each) and each not in found]
         found.update(more)
         waiting += more
     return found
-
-
-def _is_neuron(node: ir.Node) -> bool:
-    return node.domain not in STANDARD_DOMAINS
 
 
 def _are_all(value: Value, number: float) -> bool:
