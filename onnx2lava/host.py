@@ -29,6 +29,7 @@ __all__ = [
     "encode",
     "fitting",
     "host_parts",
+    "is_still",
     "layout",
     "metadata_of",
     "noted_time",
@@ -74,21 +75,22 @@ def layout(value: onnx.ValueInfoProto, metadata: Mapping[str, str], *, images: b
         images: whether it holds images, which a network may repeat over time.
     """
     dims = value.type.tensor_type.shape.dim
-    time, batch = time_and_batch([dim.dim_param for dim in dims], noted_time(metadata), images=images)
+    still = images or is_still(metadata)
+    time, batch = time_and_batch([dim.dim_param for dim in dims], noted_time(metadata), still=still)
     return Layout(time, batch, tuple(dim.dim_value for axis, dim in enumerate(dims) if axis not in (time, batch)))
 
 
-def time_and_batch(dims: Sequence[object], noted: int | None, *, images: bool) -> tuple[int | None, int]:
+def time_and_batch(dims: Sequence[object], noted: int | None, *, still: bool) -> tuple[int | None, int]:
     """Which axes of a graph's input are time and samples: those called ``T`` and ``N``, else the first two.
 
     Args:
         dims: its sizes, or names where they are free.
         noted: the axis of time as the exporter noted it, which counts where the number of time steps is fixed.
-        images: whether it holds images, which a network may repeat over time: then it may have no axis of time.
+        still: whether it may have no axis of time, because the network repeats what it is given over time.
     """
     time = dims.index("T") if "T" in dims else None
     batch = dims.index("N") if "N" in dims else None
-    if images and time is None and batch == 0 and noted is None:
+    if still and time is None and batch == 0 and noted is None:
         return None, batch
     if batch is None:
         return 0, 1
@@ -103,6 +105,11 @@ def noted_time(metadata: Mapping[str, str]) -> int | None:
     return int(axis) if axis.isdecimal() and len(axis) == 1 else None
 
 
+def is_still(metadata: Mapping[str, str]) -> bool:
+    """Whether the exporter noted that the network repeats one array ``[N, *]`` over time itself."""
+    return "sj2lava.batch_axis" in metadata and "sj2lava.time_axis" not in metadata
+
+
 def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
     """What a file says of itself."""
     return {entry.key: entry.value for entry in model.metadata_props}
@@ -113,7 +120,7 @@ def fitting(network: Network[Any], x: Array | Mapping[str, Array]) -> dict[str, 
 
     Args:
         network: with or without an encoder.
-        x: by name, or the array alone where there is one input; ``[N, *]`` where the encoder repeats one image over time.
+        x: by name, or the array alone where there is one input; ``[N, *]`` where the network repeats one image over time.
 
     Raises:
         ConversionError: an input is missing, or has another shape.
@@ -125,7 +132,10 @@ def fitting(network: Network[Any], x: Array | Mapping[str, Array]) -> dict[str, 
         x = dict.fromkeys(reads, x)
     if x.keys() != reads.keys():
         raise ConversionError(f"The input is given for {_listed(x)}, but the network reads {_listed(reads)}.")
-    arrays = {name: _fitted(_array(x[name]), each, name if len(reads) > 1 else "") for name, each in reads.items()}
+    arrays = {name: _array(x[name]) for name in reads}
+    if network.encoder is None:
+        arrays = {name: _over_time(values, network.inputs[name]) for name, values in arrays.items()}
+    arrays = {name: _fitted(values, reads[name], name if len(reads) > 1 else "") for name, values in arrays.items()}
     first = next(iter(arrays.values())).shape[:2]
     for name, values in arrays.items():
         if values.shape[:2] != first:
@@ -133,6 +143,14 @@ def fitting(network: Network[Any], x: Array | Mapping[str, Array]) -> dict[str, 
                 f"The input {name!r} has {list(values.shape[:2])} time steps and samples, but another has {list(first)}."
             )
     return arrays
+
+
+def _over_time(values: Array, given: Input) -> Array:
+    """What is one array ``[N, *]``, repeated as often as the network did that before it was converted."""
+    exact = values.shape[1:] == given.shape
+    if not given.repeats or not (exact or _without_ones(values.shape[1:]) == _without_ones(given.shape) != values.shape[2:]):
+        return values
+    return np.broadcast_to(values, (given.repeats, *values.shape))
 
 
 def _fitted(values: Array, read: Layout, name: str) -> Array:

@@ -36,12 +36,15 @@ class Input:
         origin: behind an encoder, the name of the value in the ONNX file that holds what the encoder gives; else None.
         numbers: whether any numbers come in, such as images, in place of spikes. One population reads them, each neuron one of
             them, and their products with the weight are rounded to whole numbers (ties to even): NetX's ``Input`` block.
+        repeats: the time steps for which the network was given one array ``[N, *]``, which it repeated itself; 0 where it was
+            given one for each. Loihi reads one for each.
     """
 
     shape: Shape
     bits: int = 0
     origin: str | None = None
     numbers: bool = False
+    repeats: int = 0
 
     @property
     def largest(self) -> int:

@@ -15,7 +15,7 @@ from custom_ops.files.model_file import numbers
 from custom_ops.operators import DOMAIN, HETEROGENEOUS_CUBA_LIF, SpikingNeuron
 
 from ..errors import ConversionError, NetworkError
-from ..host import noted_time
+from ..host import is_still, noted_time
 from ..network import INPUT, CubaNeuron, Dense, Input, Neuron, Population, Shape
 from .axes import joined, listed, reshaped
 from .budget import Budget
@@ -39,8 +39,8 @@ _IMAGES = "images"
 _RECURRENT = "Recurrent"
 _MIXED = (
     "it puts images and spikes together, of which only spikes reach Loihi",
-    "let a spiking layer turn images into spikes before they meet others, or feed whole numbers 0 to 255 at each time step, "
-    "which go to Loihi as they are (input='counts', --input-kind counts)",
+    "let a spiking layer turn images into spikes before they meet others, or let the network read pixels 0 to 255 and scale them "
+    "in forward (x / 255), which go to Loihi as they are (input='counts', --input-kind counts)",
 )
 """Why a node is refused, and what to do."""
 _ARRANGING = ("Concat", "Identity", "Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze")
@@ -70,7 +70,7 @@ class Reader:
         output: str | None = None,
     ) -> None:
         self.graph = model.graph
-        self._noted_time = noted_time(model.metadata_props)
+        self._noted_time, self._still = noted_time(model.metadata_props), images or is_still(model.metadata_props)
         self.budget = Budget(size)
         self.inputs: dict[str, Input] = {}
         self.encoded: dict[str, ir.Value] = {}
@@ -237,10 +237,10 @@ class Reader:
 
     def _read_input(self, value: ir.Value, count: int) -> tuple[int, int]:
         name = _IMAGES if self._images else INPUT if count == 1 else str(value.name)
-        found = graph_input(self.graph, value, name, self.budget, noted_time=self._noted_time, images=self._images, count=count)
+        found = graph_input(self.graph, value, name, self.budget, noted_time=self._noted_time, still=self._still, count=count)
         self._values[value] = found.form
         if not self._images:
-            self.inputs[name] = Input(found.features, self._bits, numbers=self._numbers)
+            self.inputs[name] = Input(found.features, self._bits, numbers=self._numbers, repeats=found.repeats)
         return found.steps_and_samples
 
     def _name_the_only_input(self) -> None:

@@ -24,15 +24,17 @@ class GraphInput:
         form: its value in the graph.
         features: of each sample at each time step.
         steps_and_samples: their numbers, or the stand-ins for them where the file leaves them open.
+        repeats: the number of time steps if the network repeats what it is given; else 0.
     """
 
     form: Form
     features: Shape
     steps_and_samples: tuple[int, int]
+    repeats: int
 
 
 def graph_input(
-    graph: ir.Graph, value: ir.Value, name: str, budget: Budget, *, noted_time: int | None, images: bool, count: int
+    graph: ir.Graph, value: ir.Value, name: str, budget: Budget, *, noted_time: int | None, still: bool, count: int
 ) -> GraphInput:
     """What ``value``, an input of ``graph``, holds.
 
@@ -42,7 +44,7 @@ def graph_input(
         name: of the network's input.
         budget: of the file.
         noted_time: the axis of time as the exporter noted it.
-        images: whether it holds images, which a network may repeat over time.
+        still: whether it may have no axis of time, because the network repeats what it is given over time.
         count: how many inputs the graph has.
 
     Raises:
@@ -50,15 +52,14 @@ def graph_input(
     """
     shape = list(value.shape or ())
     names = [dim if isinstance(dim, int) else dim.value for dim in shape]
-    time, batch = time_and_batch(names, noted_time, images=images)
-    static = time is None  # an image that the network repeats over time
+    time, batch = time_and_batch(names, noted_time, still=still)
     rest = [dim for axis, dim in enumerate(shape) if axis not in (time, batch)]
     known = [dim for dim in rest if isinstance(dim, int) and dim > 0]
-    if len(shape) < 3 - static or len(known) != len(rest) or not 1 <= len(rest) <= 3:
+    if len(shape) < 2 + (time is not None) or len(known) != len(rest) or not 1 <= len(rest) <= 3:
         raise _refused(value, shape, count)
     steps, samples = (
         shape[axis] if axis is not None and isinstance(shape[axis], int) and shape[axis] else open_
-        for axis, open_ in ((time, _times_shown(graph) if static else STEPS), (batch, SAMPLES))
+        for axis, open_ in ((time, _times_shown(graph) if time is None else STEPS), (batch, SAMPLES))
     )
     assert isinstance(steps, int)
     assert isinstance(samples, int)
@@ -67,7 +68,7 @@ def graph_input(
     tail = source(name, (), natural(sizes), budget, sizes)
     rest_axes = iter(tail.axes)
     axes: Axes = tuple(lead[0] if axis == time else lead[1] if axis == batch else next(rest_axes) for axis in range(len(shape)))
-    return GraphInput(replace(tail, axes=axes), natural(sizes), (steps, samples))
+    return GraphInput(replace(tail, axes=axes), natural(sizes), (steps, samples), steps if time is None and steps != STEPS else 0)
 
 
 def _refused(value: ir.Value, shape: Sequence[object], count: int) -> ConversionError:

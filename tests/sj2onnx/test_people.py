@@ -1,6 +1,7 @@
 """Networks as people write them: exported equal to SpikingJelly, converted, and run by Lava."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 import custom_ops
 import onnx2lava
 import sj2onnx
-from onnx2lava.host import decode
+from onnx2lava.host import decode, encode
 from sj2onnx.outputs import flattened
 
 from .people import NETWORKS, Dense, Entry, sizes
@@ -138,6 +139,64 @@ def test_images_that_the_network_repeats_say_so() -> None:
     assert notes["sj2lava.steps"] == "4"
     assert notes["sj2lava.batch_axis"] == "0"
     assert "sj2lava.time_axis" not in notes
+
+
+class Shortcut(nn.Module):
+    """MS-ResNet: what the stem makes of images goes on beside the first neurons, so that these cannot stay on the host alone."""
+
+    def __init__(self, show: Callable[[nn.Module, torch.Tensor], torch.Tensor], mode: str = "m") -> None:
+        super().__init__()
+        self.show, self.mode = show, mode
+        self.stem, self.fire = layer.Conv2d(3, 4, 3, padding=1, step_mode=mode), neuron.LIFNode(step_mode=mode)
+        self.conv, self.last = layer.Conv2d(4, 4, 3, padding=1, step_mode=mode), neuron.IFNode(step_mode=mode)
+        self.head = layer.Linear(64, 5, step_mode=mode)
+
+    def block(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.last(x + self.conv(self.fire(x))).flatten(2 if self.mode == "m" else 1))  # type: ignore[no-any-return]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.show(self, x / 255 - 0.4)
+
+
+def _looped(net: Any, x: torch.Tensor) -> torch.Tensor:
+    total = torch.zeros(1)
+    for _ in range(4):
+        total = total + net.block(net.stem(x))
+    return total / 4
+
+
+SHOWN: dict[str, Callable[[], nn.Module]] = {
+    "expand": lambda: Shortcut(lambda net, x: net.block(net.stem(x.expand(4, *x.shape))).mean(0)),
+    "repeat": lambda: Shortcut(lambda net, x: net.block(net.stem(x[None].repeat(4, 1, 1, 1, 1))).mean(0)),
+    "stack": lambda: Shortcut(lambda net, x: net.block(net.stem(torch.stack([x] * 4))).mean(0)),
+    "samples first": lambda: Shortcut(lambda net, x: net.block(net.stem(torch.stack([x] * 4, 1).transpose(0, 1))).mean(0)),
+    "behind the stem": lambda: Shortcut(lambda net, x: net.block(net.stem(x[None])[0].repeat(4, 1, 1, 1, 1)).mean(0)),
+    "in a loop": lambda: Shortcut(_looped, "s"),
+}
+
+
+@pytest.mark.parametrize("how", SHOWN)
+def test_images_that_the_network_repeats_go_in_as_counts_where_no_encoder_does(how: str) -> None:
+    torch.manual_seed(1)
+    net, x = SHOWN[how]().eval(), torch.randint(0, 256, (3, 3, 4, 4)).float()
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.copy_(torch.rand(weight.shape) - 0.3)
+        expected = net(x).numpy()
+    model = sj2onnx.export(net, x)
+    with pytest.raises(onnx2lava.ConversionError, match=r"images and spikes together.*input='counts'"):
+        onnx2lava.load(model)
+    network = onnx2lava.load(model, input="counts")
+    given = encode(network, x.numpy())
+    assert np.array_equal(given["input"], np.broadcast_to(x, (4, *x.shape)))
+    (spikes,) = custom_ops.session(onnx2lava.to_onnx(network)).run(None, given)
+    assert np.allclose(decode(network, spikes), expected, atol=1e-5)
+    for images in (x.numpy(), given["input"]):
+        found = onnx2lava.verify(model, images, against=["ort", "numpy"], input="counts")
+        assert found.mismatches == 0
+        assert [0 < each.rate < 1 for each in found.layers] == [True, True]
+    with pytest.raises(onnx2lava.ConversionError, match="repeats one image over time, but the input changes"):
+        onnx2lava.verify(model, given["input"] * [[[[[1]]]], [[[[0]]]], [[[[1]]]], [[[[1]]]]], input="counts")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ..call import Call, Filled, Operator, Value
 from ..features import joined_along, lead_of, picked, selected
 from ..form import Form, arranged, axis_kind, delayed, ending_at, mapped_to, shifted, transposed
 from ..one_step import joined_in_time, one_step
-from ..repeating import repeated
+from ..repeating import is_shown_along, repeated, shown
 from .functions import of_spikes
 
 __all__ = ["ARRANGEMENT"]
@@ -158,7 +158,9 @@ def _tile(call: Call) -> Value:
     if len(times) != len(form.dims):
         call.refuse(f"it repeats {len(times)} of {len(form.dims)} axes", "write it as the operator's schema says")
     for axis, count in enumerate(times):
-        if count != 1:
+        if count > 1 and is_shown_along(form, axis):
+            form = shown(form, axis, count)
+        elif count != 1:
             if axis_kind(form, axis) != "F" or count < 1:
                 call.refuse("it repeats time steps or samples", "feed the network with the repeated input itself")
             form.budget.take(2 * form.dims[axis] * count)
@@ -337,6 +339,8 @@ def _concat(call: Call) -> Value:
         call.refuse("it joins values of different ranks", "join values of one shape")
     if len(parts) == 1:
         return forms[0]
+    if all(part is parts[0] for part in parts) and is_shown_along(forms[0], axis):
+        return shown(forms[0], axis, len(parts))
     if any(form.at is not None for form in forms):  # zeros, too, are then the spikes of a time step
         parts = forms = [call.form(at) for at in given]
         if not forms[-1].axes[axis]:
