@@ -17,7 +17,7 @@ from ..network import Network, Neuron
 from .graph import Reader
 from .host import encoder, readout
 
-__all__ = ["NUMBERS", "InputKind", "Source", "opened", "read_onnx"]
+__all__ = ["BITS", "NUMBERS", "SEEN", "InputKind", "Source", "opened", "read_onnx"]
 
 InputKind = Literal["spikes", "images", "counts"]
 """What a network is fed with; see :func:`onnx2lava.load`."""
@@ -25,6 +25,9 @@ Source: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 NUMBERS = "onnx2lava.numbers"
 """Key of an ONNX file's metadata that is "1" where any numbers come in, see :class:`~onnx2lava.network.Input`."""
+BITS = "onnx2lava.bits"
+"""Likewise, that says of how many bits the counts are that come in."""
+_WIDTHS = tuple(map(str, range(1, 25)))
 SEEN = "sj2lava.input_kind"
 """Key of an ONNX file's metadata that says what the network was fed with where it was exported."""
 MESSAGE_BITS = 8
@@ -40,11 +43,14 @@ def read_onnx(model: Source, *, input: InputKind | None = None, output: str | No
     if input is None:
         seen = metadata.get(SEEN)
         input = "images" if seen == "images" else "counts" if seen == "counts" else "spikes"
+    bits = metadata.pop(BITS, "")
+    if metadata.get(SEEN) == "counts":  # the network's inputs say it
+        del metadata[SEEN]
     reader = Reader(
         graph_model,
         proto.ByteSize(),
         images=input == "images",
-        bits=MESSAGE_BITS if input == "counts" else 0,
+        bits=0 if input != "counts" else int(bits) if bits in _WIDTHS else MESSAGE_BITS,
         numbers=metadata.pop(NUMBERS, "") == "1" and input == "spikes",
         output=output,
     )

@@ -37,7 +37,7 @@ def inspect(folder, file, *options):
 
 
 @pytest.mark.parametrize(
-    ("dims", "noted", "images", "found"),
+    ("dims", "noted", "still", "found"),
     [
         (["T", "N", 3], None, False, (0, 1)),
         (["N", 2, "T"], None, False, (2, 0)),
@@ -48,8 +48,8 @@ def inspect(folder, file, *options):
         ([4, 3, 6], None, False, (0, 1)),
     ],
 )
-def test_which_axes_are_time_and_samples(dims, noted, images, found):
-    assert time_and_batch(dims, noted, images=images) == found
+def test_which_axes_are_time_and_samples(dims, noted, still, found):
+    assert time_and_batch(dims, noted, still=still) == found
 
 
 def stock(path, x):

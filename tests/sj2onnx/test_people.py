@@ -17,6 +17,7 @@ import custom_ops
 import onnx2lava
 import sj2onnx
 from onnx2lava.host import decode, encode
+from onnx2lava.network import Input
 from sj2onnx.outputs import flattened
 
 from .people import NETWORKS, Dense, Entry, sizes
@@ -139,6 +140,10 @@ def test_images_that_the_network_repeats_say_so() -> None:
     assert notes["sj2lava.steps"] == "4"
     assert notes["sj2lava.batch_axis"] == "0"
     assert "sj2lava.time_axis" not in notes
+    network = onnx2lava.quantize(onnx2lava.load(model))
+    again = onnx2lava.load(onnx2lava.to_onnx(network))  # reads spikes, whatever came in first
+    assert again.encoder is None
+    assert [each.name for each in again.populations] == [each.name for each in network.populations]
 
 
 class Shortcut(nn.Module):
@@ -195,6 +200,9 @@ def test_images_that_the_network_repeats_go_in_as_counts_where_no_encoder_does(h
         found = onnx2lava.verify(model, images, against=["ort", "numpy"], input="counts")
         assert found.mismatches == 0
         assert [0 < each.rate < 1 for each in found.layers] == [True, True]
+    written = onnx2lava.to_onnx(onnx2lava.quantize(network))
+    assert onnx2lava.load(written).inputs["input"] == Input((3, 4, 4), bits=8)
+    assert onnx2lava.verify(written, given["input"], against=["ort", "numpy"]).mismatches == 0
     with pytest.raises(onnx2lava.ConversionError, match="repeats one image over time, but the input changes"):
         onnx2lava.verify(model, given["input"] * [[[[[1]]]], [[[[0]]]], [[[[1]]]], [[[[1]]]]], input="counts")
 

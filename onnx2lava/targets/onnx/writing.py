@@ -24,6 +24,7 @@ from custom_ops.operators import (
 from custom_ops.version import __version__
 
 from ...errors import ConversionError
+from ...host import is_still
 from ...network import (
     OUTPUT,
     Array,
@@ -42,7 +43,7 @@ from ...network import (
     Sparse,
 )
 from ...network.unrolling import matrices_but, unrolled
-from ...read.onnx_file import NUMBERS
+from ...read.onnx_file import BITS, NUMBERS, SEEN
 from ..base import require
 from ..limits import loihi
 from ..loops import loops
@@ -109,14 +110,28 @@ def to_onnx(network: Network[Neuron], *, outputs: Literal["last", "all"] = "last
         producer_name="sj2lava",
         producer_version=__version__,
     )
-    numbers = {NUMBERS: "1"} if any(given.numbers for given in network.inputs.values()) else {}
-    helper.set_model_props(model, {**network.metadata, **numbers})
+    helper.set_model_props(model, _noted(network))
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
         reason = " ".join(str(error).split())
         raise ConversionError(f"The network {network.name!r} cannot be said in ONNX ({reason}): rename its layers.") from error
     return model
+
+
+def _noted(network: Network[Neuron]) -> dict[str, str]:
+    """The network's metadata, as they are true of what the file reads: spikes or counts ``[T, N, *]``, no images."""
+    noted = dict(network.metadata)
+    bits = max(given.bits for given in network.inputs.values())
+    if bits:
+        noted |= {SEEN: "counts", BITS: str(bits)}
+    elif SEEN in noted:
+        noted[SEEN] = "spikes"
+    if is_still(noted):
+        noted |= {"sj2lava.time_axis": "0", "sj2lava.batch_axis": "1"}
+    if any(given.numbers for given in network.inputs.values()):
+        noted[NUMBERS] = "1"
+    return noted
 
 
 class _GraphBuilder:
