@@ -178,7 +178,10 @@ def _without_loop(module: nn.Module, x: torch.Tensor) -> OverTime:
     made = OverTime(step, loop.axis, loop.given_at)
     made.eval()
     generator = torch.Generator().manual_seed(0)
-    others = [x, *(torch.rand(_resized(x, 1 - loop.axis, count).shape, generator=generator) * 3 - 1 for count in (2, 3))]
+    others = [x]
+    for samples, size in ((2, 1.0), (3, 8.0)):  # of numbers like the example's, and so large that what rarely happens does
+        noise = torch.rand(_resized(x, int(loop.axis == 0), samples).shape, generator=generator) * 3 - 1
+        others.append(noise * size * max(1.0, float(x.abs().max())))
     if not all(_agree(made, module, given) for given in others):
         raise _NoLoopError
     if not all(_agree(made, module, _resized(x, loop.axis, loop.steps + more)) for more in (-1, 1)):
@@ -258,7 +261,7 @@ class _Loop:
         if len(axes) != 1:
             raise _NoLoopError
         (axis,) = axes
-        if axis > 1 or x.shape[axis] < 3:
+        if x.shape[axis] < 3:
             raise _NoLoopError
         return axis, x.shape[axis]
 
@@ -301,6 +304,7 @@ class _Loop:
         last = self.steps - 1
         pairs: dict[fx.Node, fx.Node] = {}
         self._pair(self.made[last], self.made[last - 1], last, pairs, set())
+        self._check_earlier_steps(list(pairs), list(pairs.values()))
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
         x = graph.placeholder("x")
@@ -324,6 +328,22 @@ class _Loop:
         graph.output((copied(self.made[last - 1]), *(copied(node) for node in pairs)))
         module = fx.GraphModule(self.program, graph)
         return module, [tuple(node.meta["val"].shape) for node in pairs]
+
+    def _check_earlier_steps(self, after: list[fx.Node], before: list[fx.Node]) -> None:
+        """That all do what the last ones do. The first ones, whose states are constants, are compared by their numbers alone.
+
+        Args:
+            after: the states behind the last step but one.
+            before: the same states behind the step before that.
+        """
+        for step in range(self.steps - 2, 1, -1):
+            pairs: dict[fx.Node, fx.Node] = {}
+            seen: set[tuple[Any, Any]] = set()
+            for one, other in zip((self.made[step], *after), (self.made[step - 1], *before), strict=True):
+                self._pair(one, other, step, pairs, seen)
+            if pairs.keys() != set(before):
+                raise _NoLoopError
+            after, before = before, [pairs[state] for state in before]
 
     def _constant(self, graph: fx.Graph, node: fx.Node, x: fx.Node, copied: Any) -> fx.Node:
         if node.op == "get_attr":

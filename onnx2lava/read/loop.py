@@ -173,7 +173,8 @@ class _Step:
         unit = self._unit(charged, drive)
         if unit != 1:
             charged, reset = scaled(charged, np.full(1, 1 / unit)), reset / unit
-        self._check_sums(charged, drive)
+        if not self._same_sums(charged, drive):
+            call.refuse("its spikes and its membrane potential come from different sums", _REMEDY)
         if unit != 1:
             charged = replace(charged, terms=drive.terms)  # without what the division left on them
         threshold = self._one_float32(charged.constant - drive.constant, "threshold", charged.constant)
@@ -185,9 +186,12 @@ class _Step:
         terms = [term for term in charged.terms if term.source != str(potential)]
         persists, entering = 0.0, np.zeros((1,) * len(charged.features))
         for name, current in currents.items():
-            if not _same_terms(terms, current.terms):
+            charging = replace(charged, terms=tuple(terms))
+            unit = self._unit(current, charging)
+            current = current if unit == 1 else scaled(current, np.full(1, 1 / unit))
+            if not self._same_sums(current, charging):
                 call.refuse("its membrane potential does not charge by the current of the same step", _REMEDY)
-            persists = self._kept([term for term in current.terms if term.source == name])
+            persists = self._kept([term for term in current.terms if term.source == name], unit)
             terms = [term for term in terms if term.source != name]
             entering = current.constant if persists else entering
         # Counted from v_reset on: h - r = u + k (v - r) + c + k r - r.
@@ -216,7 +220,7 @@ class _Step:
         return total
 
     def _unit(self, charged: Form, drive: Form) -> float:
-        """What the potential is kept in: a loop may keep what is left of it after the leak, ``v * decay``."""
+        """What a state is kept in: a loop may keep what is left of it after the leak, ``v * decay``."""
         if all(any(_same(term, other) for other in drive.terms) for term in charged.terms):
             return 1.0
         kept, _ = self._matrices(charged.terms, charged.features)
@@ -227,15 +231,16 @@ class _Step:
         unit = float(kept[_X][at] / fires[_X][at])
         return unit if unit > 0 and not _close(np.full(1, unit), 1.0) else 1.0
 
-    def _check_sums(self, charged: Form, drive: Form) -> None:
-        """Both must come from the same sums; terms that are the same steps are not even computed."""
+    def _same_sums(self, charged: Form, drive: Form) -> bool:
+        """Whether both come from the same sums; terms that are the same steps are not even computed."""
         rest = [term for term in charged.terms if not any(_same(term, other) for other in drive.terms)]
         others = [term for term in drive.terms if not any(_same(term, other) for other in charged.terms)]
         one, size = self._matrices(rest, charged.features)
         other, _ = self._matrices(others, drive.features)
-        for name in one.keys() | other.keys():
-            if not _close(one.get(name, np.zeros(1)) - other.get(name, np.zeros(1)), 0, np.full(1, size)):
-                self._call.refuse("its spikes and its membrane potential come from different sums", _REMEDY)
+        return all(
+            _close(one.get(name, np.zeros(1)) - other.get(name, np.zeros(1)), 0, np.full(1, size))
+            for name in one.keys() | other.keys()
+        )
 
     def _matrices(self, terms: Sequence[Term], features: Shape) -> tuple[dict[str, Array], float]:
         """The coefficients of each source, and the size of the largest of all that they are sums of."""
@@ -290,10 +295,6 @@ def _same(one: Term, other: Term) -> bool:
     return (one.source, one.shape, one.divisor) == (other.source, other.shape, other.divisor) and (
         len(one.steps) == len(other.steps) and all(a is b for a, b in zip(one.steps, other.steps, strict=True))
     )
-
-
-def _same_terms(some: Sequence[Term], others: Sequence[Term]) -> bool:
-    return len(some) == len(others) and all(any(_same(term, other) for other in others) for term in some)
 
 
 def _lost(kept: float) -> float:

@@ -546,6 +546,29 @@ class OwnSamplesFirst(nn.Module):
         return self.head(y.flatten(0, 1).flatten(1)).view(x.shape[0], x.shape[1], -1)
 
 
+class OwnCurrent(nn.Module):
+    """A current, a voltage that is reset when the next step begins, and time last: how actors for Loihi are written."""
+
+    class Spike(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            current, voltage, spike = (torch.zeros_like(x[:, :, 0]) for _ in range(3))
+            out = []
+            for t in range(x.shape[2]):
+                current = current * 0.5 + x[:, :, t]
+                voltage = voltage * 0.75 * (1.0 - spike) + current
+                spike = voltage.gt(0.5).float()
+                out.append(spike)
+            return torch.stack(out, dim=2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.fire, self.last = nn.Linear(20, 16), nn.Linear(16, 4), self.Spike(), self.Spike()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.fire(self.first(x.transpose(1, 2)).transpose(1, 2))
+        return self.last(self.second(y.transpose(1, 2)).transpose(1, 2)).mean(2)
+
+
 class OwnFilled(nn.Module):
     """Results that each step fills in; neurons that are reset when the next step begins."""
 
@@ -756,6 +779,7 @@ NETWORKS: dict[str, Entry] = {
     "steps picked": Entry(Sliced, free=".N."),
     "own neuron with a loop": Entry(lambda: Dense(OwnSpike())),
     "own neuron, samples first": Entry(lambda: OwnSamplesFirst(2, 3), (3, 6, 2, 8, 8), "NT..."),
+    "own neuron with a current, time last": Entry(OwnCurrent, (3, 20, 5), "N.T"),
     "own neuron and layers, filled in": Entry(lambda: OwnFilled(2, 3), (4, 3, 2, 8, 8), ".N..."),
     "SpikingLSTM": Entry(lambda: Recurrent(rnn.SpikingLSTM), free=".N."),
     "SpikingGRU": Entry(lambda: Recurrent(rnn.SpikingGRU), free=".N."),

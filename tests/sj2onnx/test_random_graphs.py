@@ -201,6 +201,17 @@ def _assigned(part: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Calla
     return function
 
 
+def _put(where: Callable[[torch.Tensor], Any], number: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A number in the place of some spikes."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = x.clone()
+        y[where(x)] = number
+        return y
+
+    return function
+
+
 ARRANGED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "channels by repeat": lambda x: x.repeat(1, 1, 2, 1, 1),
     "rows and columns by repeat": lambda x: x.repeat(1, 1, 1, 3, 2),
@@ -243,6 +254,9 @@ ARRANGED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a part that is moved": _assigned(lambda y: y[..., 1:3, :2], lambda y: y[..., :2, 2:].clone()),
     "every other row that is set": _assigned(lambda y: y[..., ::2, :], lambda y: 1 - y[..., 1::2, :]),
     "a channel in all": _assigned(lambda y: y[:, :, :, 2:], lambda y: y[:, :, :1, 2:].clone()),
+    "of another type that is set": _assigned(lambda y: y[..., :1], lambda x: x[..., 1:2] > 0.5),
+    "rows of a list that are set": _put(lambda x: (..., [0, 2], slice(None)), 0.5),
+    "numbers where spikes are": _put(lambda x: x > 0.5, 2.0),
     "features first": lambda x: x.permute(2, 0, 1, 3, 4)[[1, 0]].permute(1, 2, 0, 3, 4),
 }
 """What people do to spikes in `forward` that moves, repeats or adds up some of them."""
