@@ -319,8 +319,8 @@ class _Loop:
                     node.args[0] is self.x or (isinstance(node.args[0], fx.Node) and node.args[0].target == aten.unbind.int)
                 ):
                     copies[node] = x
-                elif level == -1 or level == last - 1:
-                    copies[node] = self._constant(graph, node, x, copied) if level == -1 else graph.node_copy(node, copied)
+                elif level in (-1, last - 1) or (level == last - 2 and self._alone(node) is not None):
+                    copies[node] = graph.node_copy(node, copied)
                 else:
                     raise _NoLoopError
             return copies[node]
@@ -345,12 +345,13 @@ class _Loop:
                 raise _NoLoopError
             after, before = before, [pairs[state] for state in before]
 
-    def _constant(self, graph: fx.Graph, node: fx.Node, x: fx.Node, copied: Any) -> fx.Node:
-        if node.op == "get_attr":
-            return graph.node_copy(node)
-        if node.target in _SIZES_ONLY:
-            raise _NoLoopError
-        return graph.node_copy(node, copied)
+    def _alone(self, node: fx.Node) -> fx.Node | None:
+        """The number that ``node`` is made of where that is one alone, of the same step: states are what stands before a leak, or
+        before the weights of feedback. Spikes are such numbers, and not what they are compared with."""
+        made_of = [each for each in node.all_input_nodes if self._levels[each] != -1]
+        if len(made_of) != 1 or node.op != "call_function" or node.kwargs or self._levels[made_of[0]] != self._levels[node]:
+            return None
+        return made_of[0] if all(_is_real(each.meta.get("val")) for each in (node, made_of[0])) else None
 
     def _pair(self, one: Any, other: Any, step: int, pairs: dict[fx.Node, fx.Node], seen: set[tuple[Any, Any]]) -> None:
         """Find the states that ``one``, of ``step``, reads, and what stands for them in ``other``, of the step before."""
@@ -371,6 +372,10 @@ class _Loop:
         if levels == (-1, -1):
             return
         if levels == (step - 1, step - 2):
+            below = self._alone(one), self._alone(other)
+            if None not in below and one.target == other.target:
+                self._pair(one.args, other.args, step, pairs, seen)
+                return
             if pairs.setdefault(one, other) is not other:
                 raise _NoLoopError
             return
@@ -382,6 +387,10 @@ class _Loop:
             raise _NoLoopError
         for a, b in [*zip(one.args, other.args, strict=True), *((one.kwargs[key], other.kwargs[key]) for key in one.kwargs)]:
             self._pair(a, b, step, pairs, seen)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -126,6 +126,10 @@ def _case_by_case(call: Call) -> Value:
         condition, one, other = call.inputs
         if not isinstance(condition, Cases):
             call.refuse("it chooses by something else than spikes", "use a neuron with hard reset")
+        if _is_number(condition.on, 0) and _is_number(condition.off, 1):
+            one, other = other, one
+        elif not (_is_number(condition.on, 1) and _is_number(condition.off, 0)):
+            call.refuse("it chooses by something else than spikes", "use a neuron with hard reset")
         one, other = (_as_form(call, value, condition.on, case) for value, case in ((one, "on"), (other, "off")))
         return Cases(drive, one, other, strict)
     results: dict[str, Form] = {}
@@ -138,6 +142,10 @@ def _case_by_case(call: Call) -> Value:
             )
         results[case] = result
     return Cases(drive, **results, strict=strict)
+
+
+def _is_number(form: Form, number: int) -> bool:
+    return not form.terms and bool((form.constant == number).all())
 
 
 def _as_form(call: Call, value: Value | None, like: Form, case: str) -> Form:

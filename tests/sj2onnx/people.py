@@ -569,6 +569,69 @@ class OwnCurrent(nn.Module):
         return self.last(self.second(y.transpose(1, 2)).transpose(1, 2)).mean(2)
 
 
+class OwnLayers(nn.Module):
+    """Layers inside of the loop, feedback, a spike with a gradient of its own; a state that begins as None, or is set to rest."""
+
+    class Step(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x)
+            return (x >= 0).float()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * (ctx.saved_tensors[0].abs() < 0.5).float()
+
+    class Convolution(nn.Module):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            v, out = None, []
+            for x_t in x:
+                h = self.bn(self.conv(x_t))
+                v = h if v is None else v * 0.5 + h
+                out.append((v >= 1.0).float())
+                v[out[-1].bool()] = 0.0
+            return torch.stack(out)
+
+    class Recurrent(nn.Module):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__()
+            self.given, self.back = nn.Linear(inputs, outputs), nn.Linear(outputs, outputs, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            v, out = torch.zeros(x.shape[1], self.given.out_features), []
+            spike = torch.zeros_like(v)
+            for t in range(x.shape[0]):
+                v = v * 0.75 * (1 - spike) + self.given(x[t]) + self.back(spike)
+                spike = OwnLayers.Step.apply(v - 1.0)
+                out.append(spike)
+            return torch.stack(out)
+
+    class Rest(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.decay = nn.Parameter(torch.tensor(0.3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            v, out = torch.zeros_like(x[0]), []
+            for t in range(x.size(0)):
+                v = v * torch.sigmoid(self.decay) + x[t]
+                out.append(OwnLayers.Step.apply(v - 1.0))
+                v = torch.where(out[-1].bool(), torch.zeros_like(v), v)
+            return torch.stack(out)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.recurrent = self.Convolution(2, 3), self.Recurrent(48, 8)
+        self.last, self.fire = nn.Linear(8, 5), self.Rest()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fire(self.last(self.recurrent(self.conv(x).flatten(2)))).mean(0)
+
+
 class OwnFilled(nn.Module):
     """Results that each step fills in; neurons that are reset when the next step begins."""
 
@@ -780,6 +843,7 @@ NETWORKS: dict[str, Entry] = {
     "own neuron with a loop": Entry(lambda: Dense(OwnSpike())),
     "own neuron, samples first": Entry(lambda: OwnSamplesFirst(2, 3), (3, 6, 2, 8, 8), "NT..."),
     "own neuron with a current, time last": Entry(OwnCurrent, (3, 20, 5), "N.T"),
+    "own layers with neurons and feedback": Entry(OwnLayers, (5, 3, 2, 4, 4), "TN..."),
     "own neuron and layers, filled in": Entry(lambda: OwnFilled(2, 3), (4, 3, 2, 8, 8), ".N..."),
     "SpikingLSTM": Entry(lambda: Recurrent(rnn.SpikingLSTM), free=".N."),
     "SpikingGRU": Entry(lambda: Recurrent(rnn.SpikingGRU), free=".N."),

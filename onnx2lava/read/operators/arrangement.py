@@ -12,7 +12,7 @@ from ...network import Array, Conv
 from ..axes import STEPS, TIME, listed
 from ..call import Call, Filled, Operator, Value
 from ..features import joined_along, lead_of, picked, selected
-from ..form import Form, arranged, axis_kind, delayed, ending_at, mapped_to, shifted, transposed
+from ..form import Form, arranged, axis_kind, delayed, ending_at, mapped_to, shifted, transposed, with_constant
 from ..one_step import joined_in_time, one_step
 from ..repeating import is_shown_along, repeated, shown
 from .functions import of_spikes
@@ -41,6 +41,8 @@ def _cast(call: Call) -> Value:
     value = _same(call)
     target = call.get_int("to", 0)
     if target == ir.DataType.BOOL and isinstance(value, Form):
+        if not value.terms:
+            return with_constant(value, (value.constant != 0).astype(np.float64))
         return of_spikes(call, lambda values: values != 0)
     if target in _WHOLE and isinstance(value, Form) and not _whole(value):
         call.refuse("it rounds sums that are not whole numbers", "leave out the cast, or cast to float32")
