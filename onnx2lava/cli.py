@@ -391,10 +391,10 @@ def _kind(path: Path, given: _Kind | None) -> _Kind:
     if given is not None:
         return given
     noted = {entry.key: entry.value for entry in read_model(path).metadata_props}.get("sj2lava.input_kind", "spikes")
-    if noted not in ("images", "counts"):
-        return "spikes"
-    printed([f"The exporter saw {noted}: as with --input-kind {noted}."], stream=sys.stderr)
-    return "images" if noted == "images" else "counts"
+    if noted == "images":
+        printed(["The exporter saw images: as with --input-kind images."], stream=sys.stderr)
+        return "images"
+    return "counts" if noted == "counts" else "spikes"
 
 
 def _scale(text: str) -> Literal["auto"] | int:
