@@ -147,10 +147,11 @@ def fitting(network: Network[Any], x: Array | Mapping[str, Array]) -> dict[str, 
 
 def _over_time(values: Array, given: Input) -> Array:
     """What is one array ``[N, *]``, repeated as often as the network did that before it was converted."""
-    exact = values.shape[1:] == given.shape
-    if not given.repeats or not (exact or _without_ones(values.shape[1:]) == _without_ones(given.shape) != values.shape[2:]):
-        return values
-    return np.broadcast_to(values, (given.repeats, *values.shape))
+    wanted = _without_ones(given.shape)
+    with_time, without = (_without_ones(values.shape[lead:]) == wanted for lead in (2, 1))
+    # A file may have (C, L) where the network has (C, 1, L): three axes are then no [T, N, L].
+    one = values.shape[1:] == given.shape or (without and (not with_time or values.ndim == len(given.shape)))
+    return np.broadcast_to(values, (given.repeats, *values.shape)) if given.repeats and one else values
 
 
 def _fitted(values: Array, read: Layout, name: str) -> Array:

@@ -14,7 +14,7 @@ from custom_ops.files.trace import Trace
 from custom_ops.operators import OPERATORS
 from onnx2lava import estimate, load, load_netx, quantize, save_netx, to_onnx, verify
 from onnx2lava.errors import ConversionError, LimitError
-from onnx2lava.host import classes, decode, encode, time_and_batch
+from onnx2lava.host import classes, decode, encode, fitting, time_and_batch
 from onnx2lava.network import INPUT, Dense, Edge, Input, Network, Population
 from onnx2lava.network.neurons import CubaNeuron
 from onnx2lava.targets import require
@@ -50,6 +50,29 @@ def inspect(folder, file, *options):
 )
 def test_which_axes_are_time_and_samples(dims, noted, still, found):
     assert time_and_batch(dims, noted, still=still) == found
+
+
+@pytest.mark.parametrize(
+    ("features", "given", "found"),
+    [
+        ((3, 4, 4), (2, 3, 4, 4), (5, 2, 3, 4, 4)),
+        ((3, 4, 4), (5, 2, 3, 4, 4), (5, 2, 3, 4, 4)),
+        ((1, 4, 4), (2, 1, 4, 4), (5, 2, 1, 4, 4)),
+        ((1, 4, 4), (5, 1, 1, 4, 4), (5, 1, 1, 4, 4)),
+        ((2, 1, 6), (3, 2, 6), (5, 3, 2, 6)),
+        ((1, 1, 6), (3, 1, 6), (5, 3, 1, 6)),
+        ((2, 1, 6), (5, 3, 2, 6), (5, 3, 2, 6)),
+        ((2, 1, 6), (5, 1, 2, 6), (5, 1, 2, 6)),
+        ((7,), (3, 7), (5, 3, 7)),
+        ((7,), (5, 1, 7), (5, 1, 7)),
+    ],
+)
+def test_one_array_for_each_sample_is_repeated_where_the_network_did_that(features, given, found):
+    edge = Edge("input", Dense(np.full((1, int(np.prod(features))), 2)))
+    network = Network(
+        "n", {"input": Input(features, repeats=5)}, (Population("fc", (1,), CubaNeuron(4096, 0, 9), (edge,)),), ("fc",)
+    )
+    assert fitting(network, np.ones(given))["input"].shape == found
 
 
 def stock(path, x):
