@@ -166,8 +166,8 @@ class Reader:
         return ConversionError(
             f"The model {self.graph.name!r} has no {DOMAIN} neuron{more}: export a network with two spiking layers or more."
             if more
-            else f"The model {self.graph.name!r} has no {DOMAIN} neuron: use SpikingJelly's neurons, not loops of your own, and "
-            "export the network with sj2onnx.export."
+            else f"The model {self.graph.name!r} has no {DOMAIN} neuron: use SpikingJelly's neurons, or let each of your own "
+            "be a module that loops over time, and export the network by sj2onnx with an example of three time steps or more."
         )
 
     def add(self, call: Call, sums: Form, neuron: CubaNeuron, *, shown: bool) -> Form:
