@@ -6,8 +6,10 @@ before is a state. A loop with states becomes a module with memories, whose sing
 one without becomes that step on all time steps at once. Both are only taken where they give the very numbers of the loop.
 """
 
+import dis
 import inspect
 from collections.abc import Callable, Sequence
+from types import CodeType
 from typing import Any
 
 import torch
@@ -144,14 +146,24 @@ def replace_own_loops(net: nn.Module, example: torch.Tensor) -> None:
 
 
 def _may_loop(module: nn.Module) -> bool:
-    """Whether its class is nobody's library, and its code has a loop."""
+    """Whether its class is nobody's library, and one of its methods has a loop."""
     kind = type(module)
-    if kind.__module__.split(".")[0] in _KNOWN or any(isinstance(part, MemoryModule) for part in module.modules()):
+    if _is_known(kind) or any(isinstance(part, MemoryModule) for part in module.modules()):
         return False
-    try:
-        return "for " in inspect.getsource(kind.forward)
-    except (OSError, TypeError):
-        return False
+    methods = [
+        method for each in kind.__mro__ if not _is_known(each) for name, method in vars(each).items() if name != "__init__"
+    ]
+    return any(_has_loop(inspect.unwrap(method).__code__) for method in methods if inspect.isfunction(method))
+
+
+def _is_known(kind: type) -> bool:
+    return kind is object or kind.__module__.split(".")[0] in _KNOWN
+
+
+def _has_loop(code: CodeType) -> bool:
+    """Whether it jumps back, as ``for`` and ``while`` do; the source of what a program was given as text is nowhere."""
+    jumps = any(each.opname == "FOR_ITER" or "JUMP_BACKWARD" in each.opname for each in dis.get_instructions(code))
+    return jumps or any(_has_loop(each) for each in code.co_consts if isinstance(each, CodeType))
 
 
 def _keep(calls: list[torch.Tensor | None]) -> Callable[..., None]:
