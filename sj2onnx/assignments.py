@@ -21,7 +21,7 @@ def without_assignments(program: ExportedProgram) -> ExportedProgram:
     """The same with choices in the place of assignments to parts of axes whose sizes are known.
 
     Args:
-        program: as torch traced it; unchanged.
+        program: as torch traced it; changed in place where nothing in it is in place itself.
     """
     scatters = (aten.slice_scatter.default, aten.select_scatter.default, aten.index_put.default)
     if any(is_in_place(node.target) for node in program.graph.nodes):
