@@ -36,7 +36,7 @@ from .passes.random_numbers import drawn_in
 from .passes.spiking_outputs import expose_spikes
 from .passes.states import StatesPass
 from .preparing import as_it_was, copied, unwrapped
-from .randomness import drawing_module
+from .randomness import drawing_module, hidden_draw
 from .reference import Reference, Run
 from .refusals import Trail, cannot_be_traced, described
 from .rolling import NotRegularError
@@ -151,7 +151,7 @@ class _Task:
         if self.stateful:
             return self._one_step_or_chunk(check, progress)
         try:
-            first = self._first_run()
+            first = self._first_run(check)
         except ExportError:
             fixed_steps(self.net, self.example.shape[0])  # may have a better reason
             raise
@@ -184,15 +184,25 @@ class _Task:
                 if not ways:
                     raise
 
-    def _first_run(self) -> Run:
+    def _first_run(self, check: bool) -> Run:
         """What the network gives for the example.
 
+        Args:
+            check: whether to run it once more, and see that it gives the same.
+
         Raises:
-            ExportError: it does not run, or draws random numbers where no graph shows them.
+            ExportError: it does not run, or draws random numbers where no graph shows them, or keeps what is not reset.
         """
         run = self.reference.run(self.example, keep=True)
         if run.draws is not None:
             raise _draws(self.net, run.draws)
+        drawn = hidden_draw(self.reference, self.example, run) if check else None
+        if drawn is not None:
+            raise ExportError(
+                f"{described(self.net, drawn)} gives something else in each run on the same input, by random numbers, the time "
+                "or a state that functional.reset_net does not reset, and a file would have what one run gave: leave it out, or "
+                "keep the state by register_memory of a MemoryModule."
+            )
         return run
 
     def _require_time(self, run: Run) -> None:
@@ -213,7 +223,7 @@ class _Task:
         step_mode = network_step_mode(self.net)
         axes = Axes(0, 1) if step_mode == "m" else Axes(None, 0)
         progress("tracing the network")
-        first = self._first_run()
+        first = self._first_run(check)
         if step_mode == "m":
             axes = replace(axes, free_time=fixed_steps(self.net, self.example.shape[0]) is None)
         draft, apart = self._written(axes, False, first, progress)

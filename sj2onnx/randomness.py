@@ -2,6 +2,8 @@
 
 import pickle
 import random
+import zlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +13,9 @@ from torch import nn
 from .refusals import Trail
 
 if TYPE_CHECKING:
-    from .reference import Reference
+    from .reference import Reference, Run
 
-__all__ = ["Draws", "drawing_module"]
+__all__ = ["Draws", "checksum", "drawing_module", "hidden_draw"]
 
 
 class Draws(Trail):
@@ -65,45 +67,92 @@ def _own_state(generator: Any) -> Any:
 
 
 def drawing_module(reference: "Reference", x: torch.Tensor) -> str | None:
-    """The path of the innermost module that gives something else in another run on the same input; None where none does."""
-    first: list[tuple[str, Any, Any]] = []
-    for attempt in range(4):
-        again: list[tuple[str, Any, Any]] = []
-        handles = [module.register_forward_hook(_noted(again, path)) for path, module in reference.net.named_modules()]
-        try:
-            reference.run(x)
-        finally:
-            for handle in handles:
-                handle.remove()
-        if attempt == 0:
-            first = again
-            continue
-        for one, other in zip(first, again, strict=False):
-            if one[0] != other[0]:
-                break
-            if _equal(one[1], other[1]) and not _equal(one[2], other[2]):
-                return one[0]
+    """The path of the module whose own code gives something else in another run on the same input; None where none does."""
+    return _parting(reference, x, (1, 2, 3), 0)
+
+
+def hidden_draw(reference: "Reference", x: torch.Tensor, first: "Run") -> str | None:
+    """The same for what torch's seed does not decide and a trace takes for a constant: the system's random numbers, the time, a
+    generator of one's own, what one run leaves for the next. No spike needs to differ, only what enters a stateful module.
+
+    Args:
+        reference: the network.
+        x: an input.
+        first: what it gave for ``x`` in a run that kept what stateful modules give.
+    """
+    if reference.run(x, keep=True).checksums == first.checksums:
+        return None
+    return _parting(reference, x, (0, 0, 0), _ROUNDING)
+
+
+_ROUNDING = 1e-7
+"""Threads that add numbers in another order change sums of many by less than this part of them."""
+
+
+def checksum(value: torch.Tensor) -> int:
+    """Of a tensor's numbers, to tell two runs apart without keeping them."""
+    return zlib.crc32(_dense(value).flatten().view(torch.uint8).numpy().data)
+
+
+class _Passages(Trail):
+    """Remembers what entered and left each module, as sums, and whose code made it."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net)
+        self.made: list[tuple[str, _Sums]] = []
+
+    def _entered(self, path: str) -> Any:
+        enter = super()._entered(path)
+
+        def hook(module: nn.Module, inputs: Any) -> None:
+            self.made.append((self.path, _sums(inputs)))  # by the module that calls this one
+            enter(module, inputs)
+
+        return hook
+
+    def _left(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.made.append((self.path, _sums(output)))
+        super()._left(module, inputs, output)
+
+
+_Sums = list[tuple[tuple[int, ...], tuple[float, float, float]]]
+"""Of each tensor its shape, and its sum, the sum with weights that rise from 1 to 2, and that of its absolute values."""
+
+
+def _parting(reference: "Reference", x: torch.Tensor, seeds: Sequence[int], rounding: float) -> str | None:
+    """Whose code made the first thing that differs from the run with seed 0 by more than ``rounding`` of what was summed."""
+    first = _passages(reference, x, 0)
+    for seed in seeds:
+        for (path, ours), (other, theirs) in zip(first, _passages(reference, x, seed), strict=False):
+            if path != other or not _same(ours, theirs, rounding):
+                return path
     return None
 
 
-def _noted(calls: list[tuple[str, Any, Any]], path: str) -> Any:
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        calls.append((path, _kept(inputs), _kept(output)))
+def _passages(reference: "Reference", x: torch.Tensor, seed: int) -> list[tuple[str, _Sums]]:
+    with _Passages(reference.net) as passages:
+        reference.run(x, seed=seed)
+    return passages.made
 
-    return hook
+
+def _same(ours: _Sums, theirs: _Sums, rounding: float) -> bool:
+    return [shape for shape, _ in ours] == [shape for shape, _ in theirs] and all(
+        np.allclose(one, other, 0, rounding * one[2] if np.isfinite(one[2]) else 0, equal_nan=True)
+        for (_, one), (_, other) in zip(ours, theirs, strict=True)
+    )
 
 
-def _kept(value: Any) -> Any:
+def _sums(value: Any) -> _Sums:
     if isinstance(value, torch.Tensor):
-        return value.detach().clone()
+        flat = _dense(value).flatten().double()
+        weights = torch.linspace(1, 2, len(flat), dtype=torch.float64)
+        return [(tuple(value.shape), (float(flat.sum()), float(flat @ weights), float(flat.abs().sum())))]
     if isinstance(value, dict):
-        return [_kept(part) for part in value.values()]
-    return [_kept(part) for part in value] if isinstance(value, list | tuple) else None
+        value = list(value.values())
+    return [each for part in value for each in _sums(part)] if isinstance(value, list | tuple) else []
 
 
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return one.shape == other.shape and bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=True).all())
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return one is None and other is None
+def _dense(value: torch.Tensor) -> torch.Tensor:
+    value = value.detach()
+    value = value.dequantize() if value.is_quantized else value.to_dense()
+    return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value

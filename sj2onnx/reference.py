@@ -1,6 +1,7 @@
 """A network as SpikingJelly itself runs it: what a file must give as well."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from .neurons import overrides_forward
 from .outputs import flattened
 from .preparing import as_it_was
-from .randomness import Draws
+from .randomness import Draws, checksum
 from .refusals import Trail, does_not_run
 from .stateful import stateful_modules
 from .torch_export import quiet
@@ -44,6 +45,8 @@ class Run:
         outputs: the tensors that the network gives, by their names in a file.
         calls: of stateful modules, in order.
         layers: what each stateful module gave, ``[T, N, *]`` for each call, by path, where the run was asked to keep it.
+        checksums: of what each stateful module was given, in order, and of the outputs, where the run was asked to keep what
+            they give.
         draws: path of a module that drew random numbers from NumPy or Python; None where none did.
         changed: module paths and names of buffers and tensor attributes that the run changed in place.
     """
@@ -51,6 +54,7 @@ class Run:
     outputs: Mapping[str, torch.Tensor]
     calls: list[Call] = field(default_factory=list)
     layers: dict[str, list[torch.Tensor]] = field(default_factory=dict)
+    checksums: list[int] = field(default_factory=list)
     draws: str | None = None
     changed: set[tuple[str, str]] = field(default_factory=set)
 
@@ -86,6 +90,7 @@ class Reference:
         hook: Callable[[str], Callable[..., Any]] | None = None,
         before: Callable[[str], Callable[..., Any]] | None = None,
         keep: bool = False,
+        seed: int = 0,
     ) -> Run:
         """Run the network on ``x``.
 
@@ -94,19 +99,21 @@ class Reference:
             hook: makes a forward hook for the stateful module of a path, which may put something else in place of its output.
             before: makes a hook that runs before that module.
             keep: whether to keep what stateful modules give.
+            seed: where torch's random numbers start; afterwards they go on as if there had been no run.
 
         Raises:
             ExportError: the network's own code fails; the message names the module.
         """
         run = Run({})
         trail = Draws(self.net) if keep else Trail(self.net)
-        with as_it_was(self.net), trail, torch.no_grad():
+        with as_it_was(self.net), trail, torch.no_grad(), _seeded(seed):
             versions = _versions(self.net)
             functional.reset_net(self.net)
             hooks = [module.register_forward_pre_hook(_keep(run.calls, path)) for path, module in self.stateful]
             if hook is not None:
                 hooks += [module.register_forward_hook(hook(path)) for path, module in self.stateful]
             if keep:
+                hooks += [module.register_forward_pre_hook(_sum_up(run.checksums)) for _, module in self.stateful]
                 hooks += [module.register_forward_hook(_store(run.layers, path)) for path, module in self.stateful]
             if before is not None:
                 hooks += [module.register_forward_pre_hook(before(path)) for path, module in self.stateful]
@@ -118,7 +125,9 @@ class Reference:
                 for handle in hooks:
                     handle.remove()
             run.outputs = {name: value.detach().clone() for name, value in flattened(y).items()}
-            run.draws = trail.drawn if isinstance(trail, Draws) else None
+            if isinstance(trail, Draws):
+                run.draws = trail.drawn
+                run.checksums += map(checksum, run.outputs.values())
             run.changed = {key for key, (tensor, version) in versions.items() if tensor._version != version}
         return run
 
@@ -136,6 +145,16 @@ class Reference:
                 return self.run(torch.empty(x.shape, dtype=x.dtype))
         except Exception:  # It asks for values, or leaves torch.
             return self.run(x)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 def _with_blocks(net: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -170,6 +189,13 @@ def _keep(calls: list[Call], path: str) -> Callable[[nn.Module, Any], None]:
     def hook(module: nn.Module, inputs: Any) -> None:
         if inputs and isinstance(inputs[0], torch.Tensor):
             calls.append(Call(path, getattr(module, "step_mode", "m") == "s", tuple(inputs[0].shape)))
+
+    return hook
+
+
+def _sum_up(checksums: list[int]) -> Callable[[nn.Module, Any], None]:
+    def hook(module: nn.Module, inputs: Any) -> None:
+        checksums.extend(checksum(value) for value in inputs if isinstance(value, torch.Tensor))
 
     return hook
 

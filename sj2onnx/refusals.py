@@ -2,7 +2,7 @@
 
 import re
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ class Trail:
         self._handles: list[Any] = []
         self.failed: str | None = None
 
-    def __enter__(self) -> "Trail":
+    def __enter__(self) -> Self:
         for path, module in self._net.named_modules():
             self._handles.append(module.register_forward_pre_hook(self._entered(path), prepend=True))
             self._handles.append(module.register_forward_hook(self._left))

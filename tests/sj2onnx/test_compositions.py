@@ -1,9 +1,11 @@
 """Random networks put together from what people write: exported equal to SpikingJelly, or refused in a sentence of ours; never
 wrong."""
 
+import itertools
 import os
 import random
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -150,7 +152,15 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "numbers from elsewhere": (
         lambda: noisy(lambda: torch.tensor([byte / 64 for byte in os.urandom(20)])),
-        "module '0' (Noise) draws random numbers",
+        "module '0' (Noise) gives something else in each run",
+    ),
+    "numbers from elsewhere, too small for any spike": (
+        lambda: noisy(lambda: 1e-6 * time.perf_counter_ns() % 1 / 1e3),
+        "module '0' (Noise) gives something else in each run",
+    ),
+    "a state that nothing resets": (
+        lambda: noisy(itertools.count().__next__),
+        "module '0' (Noise) gives something else in each run",
     ),
     "a branch on N": (BySamples, "written for one number of time steps or samples"),
     "a branch on odd N": (OddSamples, "treats that size apart"),
