@@ -153,6 +153,6 @@ def _sums(value: Any) -> _Sums:
 
 
 def _dense(value: torch.Tensor) -> torch.Tensor:
-    value = value.detach()
+    value = value.detach().resolve_neg()
     value = value.dequantize() if value.is_quantized else value.to_dense()
     return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
