@@ -1,7 +1,6 @@
 """A network as SpikingJelly itself runs it: what a file must give as well."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,7 +105,8 @@ class Reference:
         """
         run = Run({})
         trail = Draws(self.net) if keep else Trail(self.net)
-        with as_it_was(self.net), trail, torch.no_grad(), _seeded(seed):
+        with as_it_was(self.net), trail, torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # and not torch.manual_seed, which seeds GPUs as well
             versions = _versions(self.net)
             functional.reset_net(self.net)
             hooks = [module.register_forward_pre_hook(_keep(run.calls, path)) for path, module in self.stateful]
@@ -145,16 +145,6 @@ class Reference:
                 return self.run(torch.empty(x.shape, dtype=x.dtype))
         except Exception:  # It asks for values, or leaves torch.
             return self.run(x)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)
 
 
 def _with_blocks(net: nn.Module) -> list[tuple[str, nn.Module]]:
